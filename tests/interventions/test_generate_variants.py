@@ -64,7 +64,8 @@ def variants_of(model, inputs):
 
 def one_by_one(model, inputs, variants, n=N):
     """The tokens of every variant alone, none of them chosen by a hair's breadth."""
-    found = [ma.generate(model, inputs, max_new_tokens=n, interventions=one, record=["logits"]) for one in variants]
+    batch = as_batch(model, inputs)
+    found = [ma.generate(model, batch, max_new_tokens=n, interventions=one, record=["logits"]) for one in variants]
     for out in found:
         for step in out.steps:
             best = step["logits"][:, -1].topk(2).values

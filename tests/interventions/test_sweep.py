@@ -68,7 +68,8 @@ def variants_of(model, inputs):
 
 
 def one_by_one(model, inputs, variants):
-    return torch.stack([ma.run(model, inputs, interventions=one, logits="last").logits[:, -1] for one in variants])
+    batch = as_batch(model, inputs)
+    return torch.stack([ma.run(model, batch, interventions=one, logits="last").logits[:, -1] for one in variants])
 
 
 @pytest.mark.parametrize("family", thinned(FAMILIES, left=("qwen2_audio", "phi4_multimodal")))

@@ -208,18 +208,18 @@ def test_reading_everything_leaves_the_logits_as_they_were_to_the_last_bit(case)
 @in_turns
 @pytest.mark.bits
 def test_every_edit_moves_the_logits_and_only_from_where_it_is(case):
-    model, inputs = case.model, case.inputs
+    model, batch = case.model, as_batch(case.model, case.inputs)
     clean = case.clean
     for name in tried(case, moving=True):
         for site in model.site_map.find(HookPoint(name))[-1:]:
             edit = Edit(HookPoint(name, layers=None if site.layer is None else [site.layer]), otherwise)
-            moved = run(model, inputs, interventions=[edit]).logits
+            moved = run(model, batch, interventions=[edit]).logits
             assert moved.isfinite().all(), site.address
             assert not torch.allclose(moved, clean, atol=1e-4), f"{site.address} was overwritten and the logits stayed"
     there = attending(model)[1]
     last = Edit(HookPoint("pattern", layers=[there], queries="last"), lambda rows: rows.flip(-1))
     z = [HookPoint("z", layers=[there])]
-    before, after = case.read, run(model, inputs, record=z, interventions=[last])
+    before, after = case.read, run(model, batch, record=z, interventions=[last])
     assert torch.equal(after.cache["z", there][:, :-1], before.cache["z", there][:, :-1])
     assert not torch.allclose(after.logits[:, -1], before.logits[:, -1], atol=1e-4)
     if (case.family, "an edit leaves the logits before it to the last bit") not in KNOWN_EXCEPTIONS:
@@ -231,10 +231,10 @@ def test_every_edit_moves_the_logits_and_only_from_where_it_is(case):
 @in_turns
 @pytest.mark.bits
 def test_an_edit_that_changes_nothing_is_bit_exact(case):
-    model, inputs = case.model, case.inputs
+    model, batch = case.model, as_batch(case.model, case.inputs)
     rows = [HookPoint("pattern", queries="last"), HookPoint("scores", queries=[-3])]
     for point in [*map(HookPoint, tried(case, moving=False)), *rows]:
-        same = run(model, inputs, interventions=[Edit(point, lambda value: value * 1.0)]).logits
+        same = run(model, batch, interventions=[Edit(point, lambda value: value * 1.0)]).logits
         assert torch.equal(same, case.clean), point.name
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
+from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.variants.clean_run import clean_run
 from tests.families import FAMILIES, KINDS, model_inputs, network, thinned
@@ -75,7 +76,8 @@ def variants_of(model):
 
 
 def one_by_one(model, inputs, variants):
-    return torch.stack([ma.run(model, inputs, interventions=one, logits="last").logits[:, -1] for one in variants])
+    batch = as_batch(model, inputs)
+    return torch.stack([ma.run(model, batch, interventions=one, logits="last").logits[:, -1] for one in variants])
 
 
 @pytest.mark.parametrize("family", thinned(FAMILIES, left=("qwen2_audio", "phi4_multimodal", "nemotron_h_omni")))
