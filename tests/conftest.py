@@ -1,26 +1,38 @@
 import gc
 import os
+from importlib import import_module
 from pathlib import Path
 
-import beartype.door  # noqa: F401 - before nnsight, which gives every object a method that this import trips over
-
-# Those not used here come in before mechaudio does: what its modules import, while the tests check their types, is
-# compiled anew in every process.
-import datasets  # noqa: F401
 import joblib
-import nnsight  # noqa: F401
 import pytest
-import scipy.stats  # noqa: F401
-import sklearn.linear_model  # noqa: F401
-import torch
-import transformers.modeling_utils
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
 
-torch.set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
+#: What mechaudio imports, in this order: nnsight gives every object a method that importing beartype.door trips over.
+IMPORTED = (
+    "beartype.door",
+    "datasets",
+    "nnsight",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "transformers.modeling_utils",
+)
+
 settings.register_profile("mechaudio", deadline=None, derandomize=True, database=None)  # the same examples everywhere
 settings.load_profile("mechaudio")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Import these before the types of mechaudio are checked: from then on they are compiled anew in every process.
+
+    A process that hands all tests to workers needs none of them, and its workers wait for it.
+    """
+    if config.getoption("dist", "no") == "no" or config.option.collectonly:
+        for name in IMPORTED:
+            import_module(name)
+        import_module("torch").set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
 
 
 def pytest_itemcollected(item):
@@ -30,6 +42,8 @@ def pytest_itemcollected(item):
 
 def pytest_collection_modifyitems(items):
     """Skip what is tested of a class that this transformers does not have yet."""
+    import transformers
+
     from mechaudio.models.registry import ADAPTERS  # here, where plugins let its types be checked
 
     named = {adapter.family: adapter.network_class for adapter in ADAPTERS if adapter.network is None}
