@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+# The last takes longest, and begins first.
+NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=build/%)
 SHOWN := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
