@@ -58,7 +58,7 @@ every-test: $(VENV)/.installed-dev
 kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older processor, on two threads
 	@# Threads that wait must not spin: on busy cores that took most of the time.
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
-		MECHAUDIO_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(BESIDE) $(UNTYPED) -m "bits and not whole" tests/tracing tests/interventions tests/analyses
+		MECHAUDIO_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(BESIDE) $(UNTYPED) -m "bits and not whole" $$(grep -rl 'mark\.bits' --include='*.py' tests)
 
 small: $(VENV)/.installed-dev ## Fetch the parts of the model small (174 MB, once), check its weights and answers, and run a study on it
 	$(BIN)/mechaudio get small
