@@ -63,7 +63,7 @@ kernels: $(VENV)/.installed-dev ## Run the tests that promise bits as an older p
 small: $(VENV)/.installed-dev ## Fetch the parts of the model small (174 MB, once), check its weights and answers, and run a study on it
 	$(BIN)/mechaudio get small
 	$(BIN)/python -m pytest -q $(UNTYPED) tests/models/test_small_real.py
-	$(BIN)/mechaudio evaluate --model small --n 8 --out reports/small
+	$(BIN)/mechaudio evaluate --model small --n 4 --out reports/small
 
 dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, and try both where this clone is out of sight
 	rm -rf dist build/wheel build/mechaudio-*
