@@ -176,3 +176,5 @@ $(VENV)/bin/pip .venv-oldest/bin/pip: %/bin/pip:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 10); \
 	old and sys.exit("mechaudio needs Python 3.10 or newer, and $(PYTHON) is %d.%d. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $*
+	@# Older ones, which come with Python, take several times as long to choose the same versions.
+	@$*/bin/python -m pip install --quiet 'pip>=25'
