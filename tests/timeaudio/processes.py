@@ -1,11 +1,5 @@
-"""A short run of training, alone or, as a program that is given its folder, by two processes together.
+"""A short run of training, as a program that several processes can run together: its folder is the only word."""
 
-The program gives its processes the environment that `accelerate launch --cpu` gives its own, and forks them when all is
-imported, which takes longer than the training.
-"""
-
-import os
-import socket
 import sys
 from pathlib import Path
 
@@ -39,17 +33,5 @@ def main(folder: str | Path) -> None:
     train(opened("qwen2_audio"), [*three_questions(), gone], out=folder, preset=stage, steps=3)
 
 
-def main_of_two(folder: str | Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    os.environ.update(address, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", ACCELERATE_USE_CPU="true")
-    other = os.fork()
-    os.environ.update(dict.fromkeys(("RANK", "LOCAL_RANK"), "0" if other else "1"))
-    main(folder)
-    if other and os.waitpid(other, 0)[1]:
-        raise ChildProcessError("the second process failed: its traceback is above")
-
-
 if __name__ == "__main__":
-    main_of_two(sys.argv[1])
+    main(sys.argv[1])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from mechaudio.models.salmonn.lora import LoraLinear
 from mechaudio.timeaudio import MARKERS, STAGES, Stage, fold_lora, load_trained, train
 from mechaudio.tracing.check import prove_hook_points
 from tests.families.build import network
-from tests.snippets import REPOSITORY
 from tests.timeaudio.processes import main, opened, three_questions
 
 pytestmark = pytest.mark.usefixtures("without_proofs")
@@ -198,10 +198,11 @@ def test_a_run_says_where_it_comes_from(questions, tmp_path):
 
 @pytest.mark.whole
 def test_two_processes_train_as_one(questions, tmp_path):
-    """Two with the environment of accelerate's launcher, and this one: the same losses, tensors and problems."""
-    words = [sys.executable, "-m", "tests.timeaudio.processes", str(tmp_path / "2")]
-    told = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
-    assert told.returncode == 0, told.stderr
+    """Two under accelerate's launcher, and this one: the same losses, tensors and problems."""
+    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--dynamo_backend", "no"]
+    launcher += ["--mixed_precision", "no", "--num_processes", "2"]
+    words = [sys.executable, *launcher, "-m", "tests.timeaudio.processes", str(tmp_path / "2")]
+    subprocess.run(words, check=True, cwd=Path(__file__).parents[2], capture_output=True, timeout=300)
     main(tmp_path / "1")
     records = [json.loads((tmp_path / f"{n}/training.json").read_text()) for n in (1, 2)]
     assert records[0]["losses"] == pytest.approx(records[1]["losses"], rel=1e-4)
