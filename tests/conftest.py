@@ -1,69 +1,38 @@
-import functools
 import gc
-import inspect
 import os
-import types
-import typing
+from importlib import import_module
 from pathlib import Path
 
-import beartype.door  # noqa: F401 - before nnsight, which gives every object a method that this import trips over
-
-# Those not used here come in before mechaudio does: what its modules import, while the tests check their types, is
-# compiled anew in every process.
-import datasets  # noqa: F401
-import jaxtyping._decorator
 import joblib
-import nnsight  # noqa: F401
 import pytest
-import scipy.stats  # noqa: F401
-import sklearn.linear_model  # noqa: F401
-import torch
-import transformers.modeling_utils
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
 
-torch.set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
+#: What mechaudio imports, in this order: nnsight gives every object a method that importing beartype.door trips over.
+IMPORTED = (
+    "beartype.door",
+    "datasets",
+    "nnsight",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "transformers.modeling_utils",
+)
+
 settings.register_profile("mechaudio", deadline=None, derandomize=True, database=None)  # the same examples everywhere
 settings.load_profile("mechaudio")
 
 
-def has_shapes(hint):
-    """Whether a type says something of an array's shape, in any part of it."""
-    parts = hint if isinstance(hint, list) else typing.get_args(hint)
-    return (inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray)) or any(map(has_shapes, parts))
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Import these before the types of mechaudio are checked: from then on they are compiled anew in every process.
 
-
-def jaxtyped(*given, original=jaxtyping.jaxtyped, **how):
-    """Check arguments and result of a function in one go, and compare shapes only where it has any.
-
-    What jaxtyping does by itself checks arguments twice, and takes ten times as long for a function without shapes.
+    A process that hands all tests to workers needs none of them, and its workers wait for it.
     """
-    if not given:
-        return functools.partial(jaxtyped, **how)
-    (function,) = given
-    try:
-        hints = typing.get_type_hints(function, include_extras=True) if inspect.isfunction(function) else None
-    except NameError:  # a name that is only there while types are checked without running
-        hints = None
-    if hints is None:
-        return original(function, **how)
-    copied = types.FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    copied.__kwdefaults__, copied.__annotations__ = function.__kwdefaults__, hints
-    checked = how["typechecker"](copied)
-    if any(map(has_shapes, hints.values())):
-        checked = original(checked, typechecker=None)
-
-    def either(*args, **kwargs):
-        return (function if config.jaxtyping_disable else checked)(*args, **kwargs)  # noqa: F821 - given below
-
-    names = {"__name__": "jaxtyping", "config": jaxtyping.config}  # a frame that warnings look through
-    return functools.wraps(function)(types.FunctionType(either.__code__, names, closure=either.__closure__))
-
-
-jaxtyping.jaxtyped = jaxtyping._decorator.jaxtyped = jaxtyped
+    if config.getoption("dist", "no") == "no" or config.option.collectonly:
+        for name in IMPORTED:
+            import_module(name)
+        import_module("torch").set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
 
 
 def pytest_itemcollected(item):
@@ -73,6 +42,8 @@ def pytest_itemcollected(item):
 
 def pytest_collection_modifyitems(items):
     """Skip what is tested of a class that this transformers does not have yet."""
+    import transformers
+
     from mechaudio.models.registry import ADAPTERS  # here, where plugins let its types be checked
 
     named = {adapter.family: adapter.network_class for adapter in ADAPTERS if adapter.network is None}

@@ -1,7 +1,4 @@
-"""The drawing shows the house: its rooms are those of the import contract, and what travels finds its stops.
-
-What stands at the doors, in signatures, is checked while tests run.
-"""
+"""The drawing shows the house: its rooms are those of the import contract, and what travels finds its stops."""
 
 import ast
 import re
@@ -9,15 +6,7 @@ import runpy
 from importlib import import_module
 from pathlib import Path
 
-import beartype
-import beartype.roar
-import jaxtyping
 import pytest
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from tests.families import unchecked_types
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "mechaudio"
@@ -59,33 +48,3 @@ def test_rooms_import_what_the_page_says_they_may():
     assert sorted((room, other) for room, other in between if other not in may[room]) == []
     assert ("interventions", "variants") in between
     assert ("variants", "tracing") in between
-
-
-def test_types_and_shapes_of_arguments_and_results_are_checked_unless_a_test_does_without():
-    checked = jaxtyping.jaxtyped(typechecker=beartype.beartype)
-
-    @checked
-    def weighed(
-        rows: Float[Tensor, "row place"], weights: Float[Tensor, " place"], turned: bool
-    ) -> Float[Tensor, " row"]:
-        return weights if turned else rows @ weights
-
-    @checked
-    def named(number: int) -> "str":
-        return str(number) if number else number
-
-    rows, weights = torch.ones(2, 3), torch.ones(3)
-    assert weighed(rows, weights, turned=False).tolist() == [3, 3]
-    assert named(2) == "2"
-    for wrong in (
-        lambda: weighed(rows, torch.ones(2), turned=False),
-        lambda: weighed(rows, weights, turned=True),
-        lambda: weighed(rows, weights, turned="no"),
-        lambda: named("2"),
-        lambda: named(0),
-    ):
-        with pytest.raises(beartype.roar.BeartypeCallHintViolation):
-            wrong()
-    with unchecked_types():
-        assert named("2") == "2"
-        assert weighed(rows, weights, turned=True) is weights

@@ -17,6 +17,14 @@ SECTIONS = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
 TRIED = [code for _, title, code in BLOCK.findall(PAGE) if title == "try it"]
 PRINTED = re.findall(r"^```text\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
+MAKES_PAGES = """
+import runpy
+
+pages = runpy.run_path("docs/generate.py")["PAGES"]
+for name in ("command_line.md", "reference/names.md"):
+    Path("docs", name).write_text(pages[name](), encoding="utf-8")
+"""
+
 
 def patched(text: str, diff: str) -> str:
     """A file with the lines of a diff: other lines are looked up in order, `…` stands for the rest of one."""
@@ -72,18 +80,22 @@ def test_one_more_of_anything_touches_three_files_at_most():
         assert 2 <= len({title for _, title, _ in BLOCK.findall(section)} - {"try it"}) <= 3, section.splitlines()[0]
 
 
+@pytest.fixture(scope="module")
+def tried(project):
+    """One process tries all that is added, and writes the pages that tell of it."""
+    (project / "tried.py").write_text("\n".join([*TRIED, MAKES_PAGES]), encoding="utf-8")
+    return run(project, "tried.py")
+
+
 @pytest.mark.whole
-def test_what_is_added_does_what_the_page_says(project):
-    (project / "tried.py").write_text("\n".join(TRIED), encoding="utf-8")
-    tried = run(project, "tried.py")
+def test_what_is_added_does_what_the_page_says(tried):
     assert tried.returncode == 0, tried.stderr
     assert tried.stdout == "".join(PRINTED)
 
 
 @pytest.mark.whole
-def test_the_pages_that_are_made_tell_of_it(project):
-    made = run(project, "docs/generate.py")
-    assert made.returncode == 0, made.stderr
+def test_the_pages_that_are_made_tell_of_it(project, tried):
+    assert tried.returncode == 0, tried.stderr
     verbs = (project / "docs/command_line.md").read_text(encoding="utf-8")
     assert "## quieter" in verbs
     assert "## length" in verbs

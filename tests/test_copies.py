@@ -169,21 +169,16 @@ def test_questions_batches_and_results_go_to_the_processes_of_pools_and_loaders(
     seconds = [seconds_of(question) for question in questions]
     results = [public_values["evaluation"], public_values["run"]]
     batches = [public_values["batch"], public_values["one row of a batch"]]
+    kept = [public_values[name] for name in ("run", "sweep", "evaluation", *NAMES[-4:])]
+    shown = [repr(result) for result in kept]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(seconds_of, questions) == seconds
         assert pool.map(accuracy_of, results) == [result.accuracy for result in results]
         assert pool.map(len, batches) == [2, 1]
+        assert [repr(result) for result in pool.map(copy.copy, kept)] == shown  # there and back
     assert joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(len)(batch) for batch in batches) == [2, 1]
+    assert joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(repr)(result) for result in kept) == shown
     loader = torch.utils.data.DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list)
     assert [question.id for batch in loader for question in batch] == [question.id for question in questions]
     rows = torch.utils.data.DataLoader(public_values["batch"], batch_size=None, num_workers=1)
     assert [row.questions[0].id for row in rows] == [question.id for question in public_values["batch"].questions]
-
-
-@pytest.mark.whole  # each of four processes opens the package
-def test_results_and_studies_go_through_joblib_and_a_loader_of_two_new_processes(public_values):
-    kept = [public_values[name] for name in ("run", "sweep", "evaluation", *NAMES[-4:])]
-    shown = [repr(result) for result in kept]
-    assert joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(repr)(result) for result in kept) == shown
-    arrived = torch.utils.data.DataLoader(kept, batch_size=None, num_workers=2, multiprocessing_context="spawn")
-    assert [repr(result) for result in arrived] == shown

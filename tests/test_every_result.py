@@ -57,7 +57,7 @@ def measured(n=40):
 
 @cache
 def specialists():
-    settings = SpecialistsSettings(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), draws=20, steering_draws=1)
+    settings = SpecialistsSettings(ks=(1, 2), strengths=(3.0,), norms=("pre",), draws=20, steering_draws=1)
     return experiments.specialists_study(toy(), asked(60), settings=settings, batch_size=20)
 
 

@@ -127,14 +127,28 @@ def asked_once(out):
     return Counter(line["index"] for line in lines(out)) == Counter(range(QUESTIONS))
 
 
+COUNTS = [(3, 3), (2, 2), (1, 1), (3, 1)]
+STUDIES = ("temporal", "mata", "specialists")
+
+
+@pytest.fixture(scope="module")
+def launches(tmp_path_factory):
+    """A folder, and how the rounds of both tests ended in it: opening a model in a new process takes longest."""
+    folder = tmp_path_factory.mktemp("rounds")
+    rounds = [("evaluated", folder / "out", n, killed) for n, killed in COUNTS]
+    rounds += [("evaluated", folder / "again", 1, killed) for killed in (1, 1, 0)]
+    rounds += [("patched", folder / "patched", 2, 1), ("harvested", folder / "kept", 2, 1)]
+    for study in STUDIES:
+        rounds += [(study, folder / study / "alone", 1, 0), (study, folder / study / "shared", 3, 1)]
+    return folder, launched(0, *rounds)
+
+
 @pytest.mark.whole
-def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(toy, alone, tmp_path):
-    out, again, patched, kept = (tmp_path / name for name in ("out", "again", "patched", "kept"))
-    counts = [(3, 3), (2, 2), (1, 1), (3, 1)]
-    rounds = [("evaluated", out, n, killed) for n, killed in counts]
-    rounds += [("evaluated", again, 1, killed) for killed in (1, 1, 0)]
-    ends = launched(0, *rounds, ("patched", patched, 2, 1), ("harvested", kept, 2, 1))
-    assert [killed + ended for killed, ended in ends] == [*(n for n, _ in counts), 1, 1, 1, 2, 2]  # none failed
+def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(toy, alone, launches, tmp_path):
+    folder, ends = launches
+    out, again, patched, kept = (folder / name for name in ("out", "again", "patched", "kept"))
+    ends = ends[: -2 * len(STUDIES)]
+    assert [killed + ended for killed, ended in ends] == [*(n for n, _ in COUNTS), 1, 1, 1, 2, 2]  # none failed
     assert ends[0][0] > 0
     assert ends[4:6] == [(1, 0), (1, 0)], "the one process was killed before it had ended, and again"
     for each in (out, again):
@@ -156,12 +170,12 @@ def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(t
 
 
 @pytest.mark.whole
-def test_a_study_of_several_processes_is_that_of_one(tmp_path):
-    studies, rounds = ("temporal", "mata", "specialists"), [("alone", 1, 0), ("shared", 3, 1)]
-    ends = launched(1, *[(study, tmp_path / study / out, n, killed) for study in studies for out, n, killed in rounds])
+def test_a_study_of_several_processes_is_that_of_one(launches):
+    folder, ends = launches
+    ends = ends[-2 * len(STUDIES) :]
     assert [killed + ended for killed, ended in ends] == [1, 3] * 3  # none failed
     assert sum(killed for killed, _ in ends) > 0
-    assert [same_files(tmp_path / study / "shared", tmp_path / study / "alone") for study in studies] == [True] * 3
+    assert [same_files(folder / study / "shared", folder / study / "alone") for study in STUDIES] == [True] * 3
 
 
 @pytest.mark.whole

