@@ -17,10 +17,9 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
-from mechaudio.analyses.audio_attention import roles_of
-from mechaudio.analyses.streaming import Questions
+from mechaudio.analyses.audio_attention import ROLES, roles_of
+from mechaudio.analyses.streaming import Questions, batches_of, concatenated
 from mechaudio.arguments import checks_arguments
-from mechaudio.models.prompt import as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
@@ -67,32 +66,54 @@ class AttentionMass(Result):
 
 
 @checks_arguments
-def attention_mass(model: AudioLM, questions: Questions, *, condition: str = "audio") -> AttentionMass:
+def attention_mass(
+    model: AudioLM,
+    questions: Questions,
+    *,
+    condition: str = "audio",
+    batch_size: int | None = None,
+    progress: bool | None = None,
+) -> AttentionMass:
     """Measure, for every query of every prompt, the share of attention on each role of token.
 
     Args:
         model: The opened model.
         questions: Questions, prompts, or a dict of the network's own inputs.
         condition: What the model is given, where questions are asked; see `ma.prompt`.
+        batch_size: Questions per forward pass; by default as many as fit.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         The shares of all queries, layers and heads.
+
+    Raises:
+        ValueError: Without questions.
     """
-    batch = as_prompts(model, questions, condition)
-    roles = roles_of(batch)
-    out = run(model, batch, record=[HookPoint("mass", keys=roles)], logits="last")
-    mass = rearrange(
-        out.cache.stack("mass", missing=math.nan).float().cpu().numpy(),
-        "layer question head query role -> question layer head query role",
-    )
-    names = np.full((batch.n_rows, batch.n_positions), "", dtype=object)
-    for role in roles:
-        names[batch.span_mask(role).cpu().numpy()] = role
-    padding = rearrange(names == "", "question query -> question 1 1 query 1")
+    batches = batches_of(model, questions, condition, batch_size=batch_size, what="attention mass", progress=progress)
+    masses, names, ids = [], [], []
+    for batch in batches:
+        present = roles_of(batch)
+        out = run(model, batch, record=[HookPoint("mass", keys=present)], logits="last")
+        mass = rearrange(
+            out.cache.stack("mass", missing=math.nan).float().cpu().numpy(),
+            "layer question head query role -> question layer head query role",
+        )
+        name = np.full((batch.n_rows, batch.n_positions), "", dtype=object)
+        every = 0 * np.repeat(mass[..., :1], len(ROLES), axis=-1)  # NaN in layers without attention
+        for role in present:
+            name[batch.span_mask(role).cpu().numpy()] = role
+            every[..., ROLES.index(role)] = mass[..., present.index(role)]
+        padding = rearrange(name == "", "question query -> question 1 1 query 1")
+        masses.append(np.where(padding, np.nan, every))
+        names.append(name)
+        ids += [question.id for question in batch.questions] or [str(row) for row in range(batch.n_rows)]
+        condition = batch.condition
+    query_role = concatenated(names, "", in_front=True)
+    roles = tuple(role for role in ROLES if (query_role == role).any())
     return AttentionMass(
-        mass=np.where(padding, np.nan, mass),
+        mass=concatenated([mass[..., [ROLES.index(role) for role in roles]] for mass in masses], np.nan, in_front=True),
         roles=roles,
-        query_role=tuple(tuple(row) for row in names),
-        ids=tuple(question.id for question in batch.questions) or tuple(str(row) for row in range(batch.n_rows)),
-        provenance=Provenance.collect(model, settings={"condition": batch.condition}),
+        query_role=tuple(tuple(map(str, row)) for row in query_role),
+        ids=tuple(ids),
+        provenance=Provenance.collect(model, settings={"condition": condition}),
     )

@@ -11,18 +11,18 @@ start of the clip; entropy in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mechaudio.analyses.query_rows import query_rows
-from mechaudio.analyses.streaming import Questions
+from mechaudio.analyses.streaming import Questions, batches_of, concatenated
 from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import Event
-from mechaudio.data.clip_names import clips_of
-from mechaudio.models.prompt import PromptBatch, as_prompts
+from mechaudio.data.clip_names import clip_keys, clip_names
+from mechaudio.models.batch import PromptBatch
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
@@ -180,6 +180,8 @@ def audio_attention(
     condition: str = "audio",
     queries: str = "last",
     interventions: Sequence[Intervention] = (),
+    batch_size: int | None = None,
+    progress: bool | None = None,
 ) -> AudioAttention:
     """Measure where the attention of some query rows goes.
 
@@ -190,17 +192,45 @@ def audio_attention(
         queries: A span: `last` (the row that the answer is read from), `keyword`, `question`, `choices`, ...; rows of a
             span are averaged.
         interventions: What to change while it attends.
+        batch_size: Questions per forward pass; by default as many as fit.
+        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Returns:
         Shares per role, and the distribution over the audio tokens.
 
     Raises:
-        ValueError: A prompt without audio, or one in which the span is empty.
+        ValueError: Without questions, a prompt without audio, or one in which the span is empty.
         KeyError: No such span.
     """
     if queries == "all":
         raise ValueError("every query at once is a job of its own: ma.analyses.attention_mass(model, questions)")
-    batch = as_prompts(model, questions, condition)
+    batches = batches_of(model, questions, condition, batch_size=batch_size, what="audio attention", progress=progress)
+    return attention_in(model, batches, queries, interventions)
+
+
+def attention_in(
+    model: AudioLM, batches: Iterable[PromptBatch], queries: str = "last", interventions: Sequence[Intervention] = ()
+) -> AudioAttention:
+    """Measure it in prompts that come a batch at a time."""
+    parts, keys = [], []
+    for batch in batches:
+        _refuse_without_time(batch)
+        rows, weights = query_rows(batch, queries)
+        pattern_of_rows = HookPoint("pattern", queries=rows)
+        out = run(model, batch, record=[pattern_of_rows], interventions=interventions, logits="last")
+        pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()
+        attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
+        parts.append(_summarise(model, batch, attention, queries))
+        keys += [clip_keys(question) for question in batch.questions]
+    return _joined(parts, clip_names(keys))
+
+
+def _refuse_without_time(batch: PromptBatch) -> None:
+    """Refuse prompts that do not have one clip each.
+
+    Raises:
+        ValueError: They have several, or none.
+    """
     crowded = [row for row, clock in enumerate(batch.clock) if batch.spans["audio"][row] and clock is None]
     if crowded:
         raise ValueError(
@@ -213,12 +243,6 @@ def audio_attention(
             f"rows {silent} of this batch hold no audio (condition {batch.condition!r}), so there is no audio "
             f"attention to measure"
         )
-    rows, weights = query_rows(batch, queries)
-    pattern_of_rows = HookPoint("pattern", queries=rows)
-    out = run(model, batch, record=[pattern_of_rows], interventions=interventions, logits="last")
-    pattern = out.cache.stack("pattern", missing=math.nan).float().cpu().numpy()  # [layer, question, head, row, key]
-    attention = np.einsum("lqhrk,qr->qlhk", pattern.astype(np.float64), weights)
-    return _summarise(model, batch, attention, queries)
 
 
 def _overlap(edges: Float[np.ndarray, " edge"], onset: float, offset: float) -> Float[np.ndarray, " token"]:
@@ -260,9 +284,28 @@ def _summarise(
         ids=tuple(question.id for question in questions) or tuple(str(row) for row in range(len(n_tokens))),
         texts=tuple(question.text for question in questions) or tuple("" for _ in n_tokens),
         queries=queries,
-        clips=clips_of(questions),
         provenance=Provenance.collect(model, settings={"queries": queries, "condition": batch.condition}),
     )  # fmt: skip
+
+
+def _joined(parts: Sequence[AudioAttention], clips: tuple[str, ...]) -> AudioAttention:
+    """The questions of several batches behind one another; a role that a batch lacks has no share there."""
+    roles = tuple(role for role in ROLES if any(role in part.roles for part in parts))
+    masses = [
+        np.stack([part.share(role) if role in part.roles else 0 * part.mass[..., 0] for role in roles], axis=-1)
+        for part in parts
+    ]
+    per_question = ("n_tokens", "duration", "entropy", "peak")
+    return replace(
+        parts[0],
+        mass=np.concatenate(masses),
+        roles=roles,
+        over_time=concatenated([part.over_time for part in parts], 0.0),
+        edges=concatenated([part.edges for part in parts], np.nan),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in per_question},
+        **{name: sum((getattr(part, name) for part in parts), ()) for name in ("events", "ids", "texts")},
+        clips=clips,
+    )
 
 
 def roles_of(batch: PromptBatch) -> tuple[str, ...]:

@@ -69,8 +69,9 @@ class PromptAttention(Result):
 @checks_arguments
 def prompt_attention(
     model: AudioLM,
-    batch: Inputs,
+    questions: Inputs,
     *,
+    condition: str = "audio",
     queries: Sequence[int] | None = None,
     interventions: Sequence[Intervention] = (),
 ) -> PromptAttention:
@@ -78,15 +79,16 @@ def prompt_attention(
 
     Args:
         model: The opened model.
-        batch: One prompt, or one question in a list.
+        questions: One question in a list, one prompt, or a dict of the network's own inputs.
+        condition: What the model is given, where a question is asked; see `ma.prompt`.
         queries: Positions of the rows; by default all, or as many of the last ones as fit into 6 MB.
         interventions: What to change while it attends.
 
     Raises:
-        ValueError: Several prompts.
+        ValueError: Several prompts, or one made in another condition.
         IndexError: A position outside the prompt.
     """
-    batch = as_prompts(model, batch)
+    batch = as_prompts(model, questions, condition)
     if batch.n_rows != 1:
         raise ValueError(f"the pattern of one prompt is read at a time, got {batch.n_rows}: take one, batch[0]")
     if queries is None:

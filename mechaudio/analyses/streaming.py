@@ -13,6 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mechaudio.analyses.ahead import Ahead
 from mechaudio.audio.stored import duration_of
 from mechaudio.models.batch import PromptBatch
@@ -239,6 +241,23 @@ def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
     """
     anew = asked_anew(questions)
     return anew if isinstance(anew, Sequence) or hasattr(anew, "__getitem__") else list(anew)
+
+
+def concatenated(parts: Sequence[np.ndarray], fill: Any, *, in_front: bool = False) -> np.ndarray:
+    """Arrays of several batches behind one another along the first axis, filled up to the longest along the others.
+
+    Args:
+        parts: The arrays.
+        fill: What they are filled up with.
+        in_front: Fill up in front, as prompts are padded, not behind.
+    """
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int) if parts[0].ndim > 1 else []
+    padded = []
+    for part in parts:
+        short = [int(size) - own for size, own in zip(shape, part.shape[1:], strict=True)]
+        padding = [(0, 0), *((n, 0) if in_front else (0, n) for n in short)]
+        padded.append(np.pad(part, padding, constant_values=fill))
+    return np.concatenate(padded)
 
 
 def length_of(model: AudioLM, question: AudioQuestion, condition: str) -> int:

@@ -190,7 +190,14 @@ def evaluate(
         questions = sequence_of(questions)
         share = 0.5 if queries == LISTENING else None
         listens = listen_first(
-            model, questions, share=share, seed=seed or 0, out=out, workers=workers, progress=progress
+            model,
+            questions,
+            share=share,
+            seed=seed or 0,
+            out=out,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress,
         )
         lists = _at_rows(lists, axes, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])

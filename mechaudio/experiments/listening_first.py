@@ -36,6 +36,7 @@ def listen_first(
     share: float | None,
     seed: int,
     out: str | Path | None = None,
+    batch_size: int | None = None,
     workers: int = 0,
     progress: bool | None,
 ) -> WhereItListens | None:
@@ -48,6 +49,7 @@ def listen_first(
         seed: Seed of the halves.
         out: The folder of the study, which keeps what was found: a study that is taken up does not ask again. What
             another model, other questions or other versions gave is found anew.
+        batch_size: Questions per forward pass; by default as many as fit.
         workers: Processes that make prompts, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -62,7 +64,9 @@ def listen_first(
         return None
 
     def find() -> WhereItListens:
-        return where_it_listens(model, list(askable), window="all", each_layer=False, progress=progress)
+        return where_it_listens(
+            model, list(askable), window="all", each_layer=False, batch_size=batch_size, progress=progress
+        )
 
     if out is None:
         return find()

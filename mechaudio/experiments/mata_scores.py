@@ -61,6 +61,7 @@ def mata_scores(
     *,
     alpha: float = 0.1,
     queries: str = "last",
+    batch_size: int | None = None,
     workers: int = 0,
     progress: bool | None = None,
 ) -> MataScores:
@@ -71,6 +72,7 @@ def mata_scores(
         questions: With recordings; of those that are longer than the model hears, the beginning is measured.
         alpha: The strength.
         queries: The query rows, a span; of several rows of a prompt, the mean.
+        batch_size: Questions per forward pass; by default as many as fit.
         workers: Processes that read clips and make prompts ahead of the model, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -84,7 +86,9 @@ def mata_scores(
     def make(together: Any) -> PromptBatch:
         return together if isinstance(together, PromptBatch) else prompt(model, together, allow_cut=True)
 
-    batches = prepared_batches(model, questions, make, workers=workers, what="MATA scores", progress=progress)
+    batches = prepared_batches(
+        model, questions, make, batch_size=batch_size, workers=workers, what="MATA scores", progress=progress
+    )
     for _, batch in batches:
         n += len(batch)
         positions, weights = query_rows(batch, queries)

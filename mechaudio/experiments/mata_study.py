@@ -45,6 +45,7 @@ def mata_study(
     *,
     settings: MataSettings | None = None,
     out: str | Path | None = None,
+    batch_size: int | None = None,
     workers: int = 0,
     progress: bool | None = None,
 ) -> MataStudy:
@@ -62,6 +63,7 @@ def mata_study(
         settings: What is varied.
         out: A folder to write to, from which a study that was stopped is taken up; the result goes there too. With
             another seed the letters are taken from there all the same: the split is made afterwards.
+        batch_size: Questions per forward pass, as in `ma.evaluate`.
         workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
@@ -75,7 +77,7 @@ def mata_study(
     questions = sequence_of(questions)
     settings = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
-    begun = begin(model, questions, settings, out=out, workers=workers, progress=progress)
+    begun = begin(model, questions, settings, out=out, batch_size=batch_size, workers=workers, progress=progress)
     given, settings = settings, begun.settings
     arms = mata_arms(settings, layers, model.n_layers)
 
@@ -86,6 +88,7 @@ def mata_study(
             variants=[arm.intervention(layers) for arm in chosen],
             out=None if out is None else Path(out) / name,
             allow_cut=True,
+            batch_size=batch_size,
             workers=workers,
             progress=progress,
             **options,
@@ -101,6 +104,7 @@ def mata_study(
             [questions[place] for place in answered[: settings.n_measured]],
             alpha=settings.alpha,
             queries=settings.queries,
+            batch_size=batch_size,
             workers=workers,
             progress=progress,
         ),

@@ -70,6 +70,7 @@ def begin(
     settings: SettingsT,
     *,
     out: str | Path | None = None,
+    batch_size: int | None = None,
     workers: int = 0,
     progress: bool | None,
 ) -> Begun[SettingsT]:
@@ -80,6 +81,7 @@ def begin(
         questions: Questions of the study.
         settings: As they were given.
         out: The folder of the study, which keeps the rows for when it is taken up.
+        batch_size: Questions per forward pass; by default as many as fit.
         workers: Processes that make prompts, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
@@ -91,7 +93,14 @@ def begin(
     """
     known: Any = settings
     listens = listen_first(
-        model, questions, share=known.share, seed=known.seed, out=out, workers=workers, progress=progress
+        model,
+        questions,
+        share=known.share,
+        seed=known.seed,
+        out=out,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
     )
 
     def named(rows: str | tuple[str, ...]) -> str | tuple[str, ...]:

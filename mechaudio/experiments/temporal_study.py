@@ -20,22 +20,17 @@ Conventions: layers count from 0; shares and rates are from 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
-from mechaudio.analyses.audio_attention import audio_attention
+from mechaudio.analyses.audio_attention import attention_in
 from mechaudio.analyses.streaming import Questions, batches_of, sequence_of
 from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluate import evaluate
 from mechaudio.experiments.study import begin, split
 from mechaudio.experiments.temporal_arms import Arm, TemporalSettings, arms_of, refuse_rows_in_front
 from mechaudio.experiments.temporal_result import TemporalStudy
-from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
@@ -50,6 +45,7 @@ def temporal_study(
     *,
     settings: TemporalSettings | None = None,
     out: str | Path | None = None,
+    batch_size: int | None = None,
     workers: int = 0,
     progress: bool | None = None,
 ) -> TemporalStudy:
@@ -66,6 +62,7 @@ def temporal_study(
         settings: What is varied, and the seed.
         out: A folder to write to: a folder per condition, from which a study that was stopped is taken up, and the
             result.
+        batch_size: Questions per forward pass, as in `ma.evaluate`.
         workers: Processes that read clips and make prompts ahead of the model, as in `ma.evaluate`.
         progress: Draw progress bars on stderr; by default where a person is watching, after two seconds.
 
@@ -82,7 +79,7 @@ def temporal_study(
     refuse_rows_in_front(settings, model.adapter)
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
-    begun = begin(model, questions, settings, out=out, workers=workers, progress=progress)
+    begun = begin(model, questions, settings, out=out, batch_size=batch_size, workers=workers, progress=progress)
     given, settings = settings, begun.settings
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 
@@ -94,6 +91,7 @@ def temporal_study(
             condition=condition,
             out=where,
             seed=settings.seed,
+            batch_size=batch_size,
             workers=workers,
             progress=progress,
             **changes,
@@ -103,7 +101,15 @@ def temporal_study(
     chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     answered = [question for index, question in enumerate(questions) if index not in unasked]
-    roles, attention = _attention(model, answered[: settings.n_attention], workers, progress)
+    asked = batches_of(
+        model,
+        answered[: settings.n_attention],
+        batch_size=batch_size,
+        workers=workers,
+        what="attention",
+        progress=progress,
+    )
+    attention = attention_in(model, asked)
     study = TemporalStudy(
         listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),
@@ -111,8 +117,8 @@ def temporal_study(
             condition: compared.clean if condition == "audio" else answers_in(condition, condition)
             for condition in conditions
         },
-        roles=roles,
-        attention=attention,
+        roles=attention.roles,
+        attention=attention.mass.mean(2),
         compared=compared,
         arms=arms,
         chooses=chooses,
@@ -121,12 +127,3 @@ def temporal_study(
     if out is not None:
         study.save(out)
     return study
-
-
-def _attention(
-    model: AudioLM, questions: Sequence[AudioQuestion], workers: int, progress: bool | None
-) -> tuple[tuple[str, ...], Float[np.ndarray, "measured layer role"]]:
-    """Measure where the last position looks, in the mean over heads."""
-    batches = batches_of(model, questions, what="attention", workers=workers, progress=progress)
-    parts = [audio_attention(model, batch) for batch in batches]
-    return parts[0].roles, np.concatenate([part.mass.mean(2) for part in parts])

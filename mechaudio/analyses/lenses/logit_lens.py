@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechaudio.analyses.lenses.reading import ARRAYS, concatenated, read
+from mechaudio.analyses.lenses.reading import ARRAYS, read
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
-from mechaudio.analyses.streaming import Questions, batches_of
+from mechaudio.analyses.streaming import Questions, batches_of, concatenated
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import margin

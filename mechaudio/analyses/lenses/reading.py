@@ -143,18 +143,3 @@ def _places(batch: PromptBatch, positions: Int[np.ndarray, "question position"])
         "ids": [question.id for question in questions] or [str(row) for row in range(n_rows)],
         "texts": [question.text for question in questions] or [""] * n_rows,
     }
-
-
-def concatenated(parts: list[np.ndarray], fill: float | int) -> np.ndarray:
-    """Behind one another along the first axis, filled up to the longest along the others."""
-    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int) if parts[0].ndim > 1 else []
-    return np.concatenate(
-        [
-            np.pad(
-                part,
-                [(0, 0), *((0, int(size) - own) for size, own in zip(shape, part.shape[1:], strict=True))],
-                constant_values=fill,
-            )
-            for part in parts
-        ]
-    )
