@@ -10,7 +10,7 @@ SHOWN := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
 # Of targets that .ci/run makes beside another: one process (`make BESIDE=`), as each of them imports for ten seconds.
 BESIDE = $(PARALLEL)
-# Checking the types and shapes of all arguments adds more than half to what the tests take, nearly all of it below the
+# Checking the types and shapes of all arguments takes as long as the tests themselves, nearly all of it below the
 # analyses: `make check` does so in the tests of those rooms, and elsewhere of the analyses alone.
 UNTYPED := --jaxtyping-packages=
 GROUND := tests/interventions tests/tracing tests/variants

@@ -41,7 +41,7 @@ def patching_over_sound(
     """One pair's effect of every window of seconds, under the clean clip and its events.
 
     ```python
-    found = ma.analyses.activation_patching(model, questions, over=("layer", "second"), window=0.5)
+    found = ma.analyses.activation_patching(model, questions, over=("layer", "second"), window_seconds=0.5)
     ma.viz.patching_over_sound(found, questions[0])
     ```
 
@@ -130,7 +130,7 @@ def _windows(
 ) -> tuple[Float[np.ndarray, " edge"], Float[np.ndarray, "layer window"]]:
     """Edges of all windows up to the last one, and the effect in them; NaN in those that the map lacks."""
     begins = np.array(found.axes["second"], dtype=np.float64)
-    width = found.window or float(np.diff(begins).min(initial=begins[-1] or 1.0))
+    width = found.window_seconds or float(np.diff(begins).min(initial=begins[-1] or 1.0))
     at = np.round(begins / width).astype(int)
     wide = np.full((len(effect), at[-1] + 1), np.nan)
     wide[:, at] = effect

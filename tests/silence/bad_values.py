@@ -208,11 +208,11 @@ def calls(folder: Path) -> Iterator[tuple[str, Case]]:
         "sweep(no memory)": lambda: ma.sweep(toy, batch, twice[:1], memory=0, progress=False),
         "sweep(negative memory)": lambda: ma.sweep(toy, batch, twice[:1], memory=-1, progress=False),
         "sweep(NaN memory)": lambda: ma.sweep(toy, batch, twice[:1], memory=NAN, progress=False),
-        "patching(window=1e-9)": lambda: ma.analyses.activation_patching(
-            toy, asked, over=("layer", "second"), window=1e-9
+        "patching(window_seconds=1e-9)": lambda: ma.analyses.activation_patching(
+            toy, asked, over=("layer", "second"), window_seconds=1e-9
         ),
-        "attribution(window=1e-9)": lambda: ma.analyses.attribution_patching(
-            toy, asked, over=("layer", "second"), window=1e-9
+        "attribution(window_seconds=1e-9)": lambda: ma.analyses.attribution_patching(
+            toy, asked, over=("layer", "second"), window_seconds=1e-9
         ),
         "build(similarity says NaN)": lambda: ma.temporal.build(
             [_clip()], settings=ma.temporal.Settings(paraphrase=0.5), similarity=lambda *_: NAN

@@ -19,7 +19,7 @@ def question(name="q1", audio=CLIP, **fields):
 
 def found(n=3, axes=AXES, **fields):
     shape = tuple(len(labels) for labels in axes.values())
-    return effect_map(np.random.default_rng(1).uniform(0, 1, (*shape, n)), axes=axes, **{"window": 0.5, **fields})
+    return effect_map(np.random.default_rng(1).uniform(0, 1, (*shape, n)), axes=axes, **{"window_seconds": 0.5, **fields})
 
 
 def test_the_pair_of_the_question_is_drawn_on_its_own_scale_over_its_seconds():
@@ -53,7 +53,7 @@ def test_a_window_that_the_map_lacks_is_blank():
 
 def test_windows_behind_the_end_of_the_clip_are_marked_as_padding():
     axes = {"layer": (0,), "second": (0.0, 1.0, 2.0, 3.0)}
-    figure = patching_over_sound(found(axes=axes, window=1.0), question())
+    figure = patching_over_sound(found(axes=axes, window_seconds=1.0), question())
     (padding,) = [shape for shape in figure.layout.shapes if shape.name == "padding"]
     assert (padding.x0, padding.x1) == (2.5, 4.0)
 

@@ -100,7 +100,7 @@ def activation_patching(
     layers: int | Iterable[int] | None = None,
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
-    window: float | int = 1.0,
+    window_seconds: float | int = 1.0,
     out: str | os.PathLike | None = None,
     batch_size: int | None = None,
     memory: int | float | None = None,
@@ -141,7 +141,7 @@ def activation_patching(
             key-value heads.
         positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions. Every
             prompt needs some, unless `over` divides it.
-        window: Length of a window of seconds.
+        window_seconds: Length of a window.
         out: A folder to write the answers of each batch to; the same call takes up a run that was stopped.
         batch_size: Pairs at a time.
         memory: Bytes that a sweep may use beside the weights.
@@ -158,14 +158,14 @@ def activation_patching(
         IndexError: A layer or head that there is not.
         NoSuchHookPoint: A hook point that this family has in none of these layers.
     """
-    wanted = PatchedPlaces(model, over, hook_point, direction, layers, heads, positions, window)
+    wanted = PatchedPlaces(model, over, hook_point, direction, layers, heads, positions, window_seconds)
     check_choice("metric", metric, METRICS)
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     targets = Targets(target, foil, whole=whole)
     settings = {
         "over": tuple(over),
         "positions": positions if isinstance(positions, (str, int)) or positions is None else repr(positions),
-        "window": float(window),
+        "window_seconds": float(window_seconds),
         "one_by_one": one_by_one,
     }
     more = {
@@ -193,7 +193,7 @@ def activation_patching(
         direction=direction,
         hook_point=wanted.name,
         heads=wanted.together,
-        window=float(window),
+        window_seconds=float(window_seconds),
         provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 

@@ -94,7 +94,7 @@ def attribution_patching(
     layers: int | Iterable[int] | None = None,
     heads: int | Iterable[int] | None = None,
     positions: Where | None = None,
-    window: float | int = 1.0,
+    window_seconds: float | int = 1.0,
     method: Method = "gradient",
     steps: int = 8,
     out: str | os.PathLike | None = None,
@@ -134,7 +134,7 @@ def attribution_patching(
             key-value heads.
         positions: Patch these positions only (query rows of `pattern`): spans, seconds of sound, positions. Every
             prompt needs some, unless `over` divides it.
-        window: Length of a window of seconds.
+        window_seconds: Length of a window.
         method: One of `METHODS`; the head of this module says what each is.
         steps: How many gradients `integrated` and `eap-ig` take on the way.
         out: A folder to write the estimates of each batch to; the same call takes up a run that was stopped.
@@ -153,10 +153,10 @@ def attribution_patching(
         IndexError: A layer or head that there is not.
         NoSuchHookPoint: A hook point that this family has in none of these layers.
     """
-    wanted = axes_of(model, over, hook_point, direction, layers, heads, positions, window)
+    wanted = axes_of(model, over, hook_point, direction, layers, heads, positions, window_seconds)
     _check(wanted.name, metric, method, steps)
     targets = Targets(target, foil, whole=whole)
-    settings = {"over": tuple(over), "method": method, "window": float(window)}
+    settings = {"over": tuple(over), "method": method, "window_seconds": float(window_seconds)}
     more = {
         "hook_point": wanted.name,
         "direction": direction,
@@ -193,7 +193,7 @@ def attribution_patching(
         steps=steps if method in ("integrated", "eap-ig") else None,
         positions=wanted.positions,
         heads=wanted.together,
-        window=float(window),
+        window_seconds=float(window_seconds),
         provenance=Provenance.collect(model, settings=settings | targets.settings()),
     )
 

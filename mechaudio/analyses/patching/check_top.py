@@ -61,7 +61,7 @@ def check_top(
         raise ValueError(f"n= is how many places are patched, at least 1; got {n}")
     have = estimated.axes
     rest = (estimated.direction, have.get("layer"), have.get("head", estimated.heads), estimated.positions)
-    wanted = axes_of(model, tuple(have), estimated.hook_point, *rest, estimated.window)
+    wanted = axes_of(model, tuple(have), estimated.hook_point, *rest, estimated.window_seconds)
     chosen = [labels for labels, _ in estimated.top(n)]
     targets = Targets.of_settings(estimated.provenance.settings)
     settings = {"checked": len(chosen), "method": estimated.method}
@@ -90,7 +90,7 @@ def check_top(
         direction=estimated.direction,
         hook_point=estimated.hook_point,
         heads=estimated.heads,
-        window=estimated.window,
+        window_seconds=estimated.window_seconds,
         provenance=Provenance.collect(model, settings=settings | targets.settings()),
         **{name: exact[name] for name in ("clean", "corrupted", "metric", "ids", "clips")},
     )

@@ -42,7 +42,7 @@ class EffectMap(Result):
         hook_point: Where.
         ids: Ids of the clean questions.
         heads: Heads that were changed together, `None` for all of them and where the map goes over heads.
-        window: Length of a window of seconds, where the map goes over seconds.
+        window_seconds: Length of a window, where the map goes over seconds.
         clips: Name of the clip of each pair, a cluster in every interval; without them, each has a clip of its own.
     """
 
@@ -55,7 +55,7 @@ class EffectMap(Result):
     hook_point: str
     ids: tuple[str, ...]
     heads: tuple[int, ...] | None = None
-    window: float | None = None
+    window_seconds: float | None = None
     clips: tuple[str, ...] = ()
 
     @property

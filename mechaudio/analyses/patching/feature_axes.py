@@ -42,7 +42,7 @@ class FeatureAxes(PatchedPlaces):
         layers: int | Iterable[int] | None,
         heads: int | Iterable[int] | None,
         positions: Where | None,
-        window: float | int,
+        window_seconds: float | int,
     ):
         if model.adapter.features_beside:
             others = ", ".join(model.adapter.features_beside)
@@ -50,7 +50,7 @@ class FeatureAxes(PatchedPlaces):
                 f"{model.adapter.network_class} hears a clip by {model.adapter.features} and by {others}, and a patch "
                 "of the one would leave the other as it is: patch the towers' resid_pre, or projector_out"
             )
-        self._begin(model, over, direction, None, window)
+        self._begin(model, over, direction, None, window_seconds)
         if not self.over or set(self.over) - set(self.AXES) or len(set(self.over)) < len(self.over):
             raise ValueError(f"a map of 'features' goes over 'second', 'band' or both, got {over!r}")
         if layers is not None or heads is not None or positions is not None:
@@ -65,7 +65,7 @@ class FeatureAxes(PatchedPlaces):
     def ground(self, pair: Contrast, size: Sequence[int]) -> Ground:  # noqa: ARG002 - features have one size
         """Find the places in the features."""
         row, middle = _feature_frames(self.model, pair.clean)
-        return Ground(row, frame_windows(row, middle, None if self.along is None else self.window))
+        return Ground(row, frame_windows(row, middle, None if self.along is None else self.window_seconds))
 
 
 def _feature_frames(

@@ -77,9 +77,9 @@ class PatchedPlaces:
         layers: int | Iterable[int] | None,
         heads: int | Iterable[int] | None,
         positions: Where | None,
-        window: float | int,
+        window_seconds: float | int,
     ):
-        self._begin(model, over, direction, positions, window)
+        self._begin(model, over, direction, positions, window_seconds)
         unknown = [axis for axis in self.over if axis not in self.AXES]
         divided = [axis for axis in self.over if axis in ALONG]
         if not self.over or unknown or len(set(self.over)) < len(self.over) or len(divided) > 1:
@@ -95,10 +95,15 @@ class PatchedPlaces:
         self._check_axes(point)
 
     def _begin(
-        self, model: AudioLM, over: Sequence[str], direction: Direction, positions: Where | None, window: float | int
+        self,
+        model: AudioLM,
+        over: Sequence[str],
+        direction: Direction,
+        positions: Where | None,
+        window_seconds: float | int,
     ) -> None:
         self.model, self.direction, self.positions = model, direction, positions
-        self.window = check_number("window", window)
+        self.window_seconds = check_number("window_seconds", window_seconds)
         check_choice("direction", direction, DIRECTIONS)
         self.over = (over,) if isinstance(over, str) else tuple(over)
         self.heads: list[int | None] = [None]
@@ -125,10 +130,10 @@ class PatchedPlaces:
                 if self.layers == [None]
                 else f"{self.name!r} exists in every layer: over= has to name 'layer'"
             )
-        if self.window != 1.0 and self.along != "second":
+        if self.window_seconds != 1.0 and self.along != "second":
             raise ValueError(
-                f"window={self.window:g} is the length of a window of seconds, and over= has no 'second': add it, or "
-                "leave window= out"
+                f"window_seconds={self.window_seconds:g} is the length of a window of seconds, and over= has no "
+                "'second': add it, or leave window_seconds= out"
             )
         if point.point not in HEAD_AXIS and ("head" in self.over or self.heads_given is not None):
             raise ValueError(f"{self.name!r} has no axis of heads; those that have are {', '.join(HEAD_AXIS)}")
@@ -190,7 +195,7 @@ class PatchedPlaces:
         """Find the places in a tensor whose first two axes, clips and frames or prompts and positions, are so long."""
         if self.in_tower:
             frames = tower_frames(self.model, pair.clean, (size[0], size[1]), stack_of(self.name))
-            windows = (None, None) if self.along is None else (frames.middle, self.window)
+            windows = (None, None) if self.along is None else (frames.middle, self.window_seconds)
             return Ground(frames.row, frame_windows(frames.row, *windows))
         masks = {}
         for label, rows in self.places_of(pair).items():
@@ -260,7 +265,7 @@ class PatchedPlaces:
         if self.along is None:
             self._check_within(pair.clean, within)
             return {"": within}
-        divided = places(pair.clean, self.along, self.window, within)
+        divided = places(pair.clean, self.along, self.window_seconds, within)
         if not divided:
             raise ValueError(f"no {self.along} has any of the positions {self.positions!r}")
         return divided

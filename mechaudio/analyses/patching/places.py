@@ -64,7 +64,7 @@ def places(batch: PromptBatch, along: Along, window: float | int = 1.0, within: 
     Args:
         batch: The prompts.
         along: `position`, `role`, `second`, or `event`.
-        window: Length of a window of seconds.
+        window: Seconds of a window.
         within: Per prompt, the only positions to be counted; all by default.
 
     Raises:
@@ -121,11 +121,12 @@ def seconds(middles: Sequence[dict[int, float]], window: float | int) -> Places:
         ValueError: Windows that are no longer than zero, or shorter than a token.
     """
     if not (window > 0 and math.isfinite(window)):
-        raise ValueError(f"window= is the length of a window in seconds, above 0; got {window}")
+        raise ValueError(f"window_seconds= is the length of a window in seconds, above 0; got {window}")
     shortest = min((max(of_prompt.values()) / len(of_prompt) for of_prompt in middles if of_prompt), default=0.0)
     if window < shortest / 2:
         raise ValueError(
-            f"window= is shorter than a token, which hears about {shortest:.3g} s: give that, or more; got {window}"
+            f"window_seconds= is shorter than a token, which hears about {shortest:.3g} s: give that, or more; got "
+            f"{window}"
         )
     of = [
         {position: int(np.floor(middle / window + 1e-9)) for position, middle in of_prompt.items()}

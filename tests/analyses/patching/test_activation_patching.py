@@ -208,7 +208,7 @@ def test_heads_that_are_not_an_axis_are_patched_together(toy, asked):
 def test_a_map_is_saved_loaded_and_labelled(toy, asked, tmp_path):
     found = activation_patching(toy, asked, over=("layer", "event"))
     again = Result.load(found.save(tmp_path))
-    assert (again.axes, again.heads, again.window) == (found.axes, None, 1.0)
+    assert (again.axes, again.heads, again.window_seconds) == (found.axes, None, 1.0)
     assert np.array_equal(again.logits, found.logits)
     data = again.to_xarray()
     assert data["mean"].dims == ("layer", "event")
@@ -246,8 +246,8 @@ def test_maps_that_cannot_be_are_refused(toy, asked, settings, message):
 
 def test_the_length_of_windows_is_one_number(toy, asked):
     for over in (("layer", "second"), ("layer", "head")):
-        with unchecked_types(), pytest.raises(TypeError, match=r"window= takes a number; got '1'$"):
-            activation_patching(toy, asked, over=over, window="1")
+        with unchecked_types(), pytest.raises(TypeError, match=r"window_seconds= takes a number; got '1'$"):
+            activation_patching(toy, asked, over=over, window_seconds="1")
 
 
 def test_heads_and_hook_points_that_do_not_exist_are_refused(toy, asked):

@@ -121,7 +121,7 @@ def test_integrated_gradients_of_a_layer_sum_to_the_effect_of_all_of_it(tiny, sc
     """Completeness: patching everything that differs gives the clean run."""
     over = ("band", "second") if hook_point == "features" else ("layer", "second")
     layers = {} if hook_point == "features" else {"layers": [0]}
-    settings = {"over": over, "hook_point": hook_point, "window": 10.0, **layers}
+    settings = {"over": over, "hook_point": hook_point, "window_seconds": 10.0, **layers}
     found = attribution_patching(
         tiny, scenes[:1], corrupted=nearly(scenes[:1], 0.02), method="integrated", steps=12, **settings
     )
