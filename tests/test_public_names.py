@@ -139,14 +139,62 @@ def test_an_unknown_name_is_answered_with_those_there_are():
         ma.trance  # noqa: B018
 
 
-def test_what_asks_a_model_takes_the_rest_by_name_and_in_one_order():
+#: Where a word has another default than elsewhere, as it has to.
+OTHER_DEFAULTS = {
+    "batch_size": {"tuned_lens": 8},  # of a training: another number is another lens
+    "direction": {"path_patching": "noising"},  # as published, and activation patching is as published, too
+    "held_out": {"tuned_lens": 0.2, "encoder_probes": 0.33},  # probes are judged by clip, of which there are few
+    "max_new_tokens": {"trace": None, "ground": 200, "grounding_study": 200},  # one pass; answers are long lists of times
+    "n": {"demo": 60, "check_top": 10},  # questions; places of a map
+    "positions": {"logit_lens": "last"},  # all others take every position, of which the lens would print too many
+    "queries": {"evaluate": None, "prompt_attention": None},  # each change's own rows; all rows that fit
+    "seed": {"evaluate": None},  # nothing is drawn: it is kept with the result
+    "steps": {"attribution_patching": 8, "tuned_lens": 250, "train": None},  # of integration; of training
+}
+
+
+def asking():
+    """Every public function that asks a model, by name, with what it takes."""
     public = {id(getattr(room, name)): getattr(room, name) for room in (ma, *ROOMS.values()) for name in room.__all__}
-    first = {}
     for function in filter(inspect.isfunction, public.values()):
-        name, taken = function.__name__, inspect.signature(function).parameters
+        taken = inspect.signature(function).parameters
+        if [*taken][:1] == ["model"]:
+            yield function.__name__, taken
+
+
+def test_what_asks_a_model_gives_a_word_one_default():
+    defaults = {}
+    for name, taken in asking():
+        for word, parameter in taken.items():
+            if parameter.default is not parameter.empty:
+                defaults.setdefault(word, {})[name] = parameter.default
+    assert len(defaults) > 60
+    for word, by_name in defaults.items():
+        others = OTHER_DEFAULTS.get(word, {})
+        assert {name: by_name.pop(name) for name in others} == others, word
+        assert len({repr(default) for default in by_name.values()}) <= 1, f"{word}: {by_name}"
+
+
+def test_every_analysis_of_questions_takes_how_many_at_once_and_shows_how_far_it_is():
+    of_questions = {name: taken for name, taken in asking() if [*taken][1:2] in (["questions"], ["clean"])}
+    lacking = {
+        name: [word for word in ("batch_size", "progress") if word not in taken]
+        for name, taken in of_questions.items()
+        if not {"batch_size", "progress"} <= {*taken}
+    }
+    assert len(of_questions) > 20
+    assert lacking == {
+        "contrast": ["batch_size", "progress"],  # one pair of batches
+        "prompt": ["batch_size", "progress"],  # one batch
+        "prompt_attention": ["batch_size", "progress"],  # one prompt
+        "train": ["progress"],  # prints its losses
+    }
+
+
+def test_what_asks_a_model_takes_the_rest_by_name_and_in_one_order():
+    first = {}
+    for name, taken in asking():
         places = [word for word, parameter in taken.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-        if places[:1] != ["model"]:
-            continue
         assert len(places) <= 2 or places[2:] == ["variants"] or name == "ground", f"{name}: {places}"
         for pair in combinations([word for word in taken if word not in places], 2):
             first.setdefault(pair, name)

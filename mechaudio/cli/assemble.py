@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mechaudio.cli.mistakes import telling
-from mechaudio.cli.options import add_verb
+from mechaudio.cli.options import DTYPES, add_verb, folder
 from mechaudio.cli.outcome import Outcome
 
 ABOUT = (
@@ -52,17 +52,18 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--checkpoint", type=Path, metavar="PATH", help="the release's .pth file, or its folder")
     verb.add_argument("--speech-tokenizer", type=Path, metavar="FOLDER", help="glm-4-voice-tokenizer, for Kimi")
     verb.add_argument("--audio-branch", action="store_true", default=None, help="keep the branch of Kimi that speaks")
-    verb.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
-    verb.add_argument("--dtype", metavar="TYPE", help="type of the weights, by default the decoder's")
-    verb.add_argument("--lora-alpha", type=int, metavar="N", help="the release's setting (default 32)")
-    verb.add_argument("--qformer-heads", type=int, metavar="N", help="heads of the Q-Former, by default the release's")
+    verb.add_argument("--out", type=folder, required=True, metavar="FOLDER", help="a new folder")
+    verb.add_argument("--dtype", choices=DTYPES, default="auto", help="type of the weights (default: auto, the decoder's)")
+    verb.add_argument("--lora-alpha", type=int, metavar="N", help="the release's setting (default: 32)")
+    verb.add_argument("--qformer-heads", type=int, metavar="N", help="heads of the Q-Former (default: the release's)")
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
     """Put the parts together and say what was left out."""
+    dtype = None if arguments.dtype == "auto" else arguments.dtype
     with telling():
-        made = _assembler(arguments.family)(**_given(arguments), out=arguments.out, dtype=arguments.dtype)
+        made = _assembler(arguments.family)(**_given(arguments), out=arguments.out, dtype=dtype)
     output = [f"{made.folder}: {made.n_tensors} tensors, all from the parts"]
     output += [
         f"  left out of {part}, as they have no use here: {len(names)} tensors, such as {names[0]}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mechaudio.cli.mistakes import UserMistakeError
+from mechaudio.cli.options import EachOnce
 
 if TYPE_CHECKING:
     from mechaudio.interventions.selecting import AttentionIntervention
@@ -18,7 +19,9 @@ def add_where(verb: argparse.ArgumentParser, *, listening: bool = False) -> None
         listening: Whether it finds the rows that listen.
     """
     listeners = "; listening: those that are found to listen" if listening else ""
-    verb.add_argument("--layers", type=int, nargs="+", metavar="L", help="in these layers alone, together")
+    verb.add_argument(
+        "--layers", type=int, nargs="+", action=EachOnce, metavar="L", help="in these layers alone, together"
+    )
     verb.add_argument(
         "--queries",
         default="last",

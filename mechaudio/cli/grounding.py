@@ -7,7 +7,7 @@ from typing import Any
 
 from mechaudio.cli.ground import DESCRIBE
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import add_batch_size, add_workers, at_least
+from mechaudio.cli.options import EachOnce, add_batch_size, add_workers, at_least
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.questions import refuse_recordings
 from mechaudio.cli.studies import StudyVerb
@@ -35,6 +35,7 @@ class GroundingVerb(StudyVerb):
         verb.add_argument(
             "--tasks",
             nargs="+",
+            action=EachOnce,
             choices=TASKS,
             metavar="TASK",
             help="dac: dense captions; tag: grounding of each sound; tss: timelines of speech (default: dac and tag; "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mechaudio.audio.sounds import CLASSES
 from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
-from mechaudio.cli.options import add_model, add_verb, at_least, finite, folder, model_words
+from mechaudio.cli.options import EachOnce, add_model, add_verb, at_least, finite, folder, model_words
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.studies import keep
 from mechaudio.question import AudioQuestion
@@ -53,6 +53,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--choices",
         nargs="+",
+        action=EachOnce,
         default=(),
         metavar="CHOICE",
         help="the options, two or more (default: none, the model answers in its own words)",
@@ -199,9 +200,6 @@ def _question(arguments: argparse.Namespace) -> "AudioQuestion":
 
     if len(arguments.choices) == 1:
         raise UserMistakeError(f"--choices needs at least two options, got {arguments.choices}")
-    if len(set(arguments.choices)) < len(arguments.choices):
-        twice = next(choice for choice in arguments.choices if arguments.choices.count(choice) > 1)
-        raise UserMistakeError(f"--choices has {twice!r} twice, and one letter of two would be right: give it once")
     return AudioQuestion(
         audio=AudioClip.load(arguments.clip),
         text=arguments.question,

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from mechaudio.cli.options import add_batch_size, at_least
+from mechaudio.cli.options import add_batch_size, add_target, at_least
 from mechaudio.cli.studies import StudyVerb
 
 ABOUT = "Explained in [Where a model listens](where_it_listens.md)."
@@ -23,7 +23,7 @@ class ListensVerb(StudyVerb):
     title = "Where {model} listens, asked about {data}"
     fewest, n = 1, 40
     resumes = False
-    said = ("condition", "target", "foil", "window", "each_layer")
+    said = ("condition", "target", "foil", "whole", "window", "each_layer")
 
     def options(self, verb: argparse.ArgumentParser) -> None:
         """Add the condition, what is measured, where is cut, and how many at once."""
@@ -36,13 +36,7 @@ class ListensVerb(StudyVerb):
         verb.add_argument(
             "--each-layer", action="store_true", help="cut in each layer by itself too, which takes longest"
         )
-        verb.add_argument(
-            "--target",
-            metavar="TEXT",
-            help="words whose margin falls where an edge is cut, of all questions (default: the right choice's "
-            "letter, which is measured as a probability; of open questions their answers)",
-        )
-        verb.add_argument("--foil", metavar="TEXT", help="words that the target is held against (default: all others)")
+        add_target(verb)
         add_batch_size(verb)
 
     def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:  # noqa: ARG002
@@ -55,6 +49,7 @@ class ListensVerb(StudyVerb):
             condition=arguments.condition,
             target=arguments.target,
             foil=arguments.foil,
+            whole=arguments.whole,
             window=arguments.window,
             each_layer=arguments.each_layer,
             batch_size=arguments.batch_size,

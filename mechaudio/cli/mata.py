@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import add_workers, at_least
+from mechaudio.cli.options import add_batch_size, add_workers, at_least
 from mechaudio.cli.studies import StudyVerb, add_queries, add_split_seed
 
 ABOUT = "The study of [MATA](mata.md)."
@@ -36,6 +36,7 @@ class MataVerb(StudyVerb):
         )
         add_queries(verb, "change")
         add_split_seed(verb)
+        add_batch_size(verb)
         add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> Any:
@@ -54,7 +55,7 @@ class MataVerb(StudyVerb):
             arguments.max_new_tokens = arguments.max_new_tokens or MAX_NEW_TOKENS
         return MataSettings(
             mapping=arguments.mapping,
-            queries=arguments.queries or "last",
+            queries=arguments.queries,
             generate=not arguments.no_generate,
             max_new_tokens=arguments.max_new_tokens or MAX_NEW_TOKENS,
             seed=arguments.split_seed,
@@ -64,7 +65,14 @@ class MataVerb(StudyVerb):
         """Run it."""
         from mechaudio.experiments.mata_study import mata_study
 
-        return mata_study(model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers)
+        return mata_study(
+            model,
+            questions,
+            settings=settings,
+            out=arguments.out / "results",
+            batch_size=arguments.batch_size,
+            workers=arguments.workers,
+        )
 
 
 add = MataVerb().add

@@ -38,7 +38,7 @@ def at_least(lowest: int, most: int = MOST) -> Callable[[str], int]:
 
 
 class EachOnce(argparse.Action):
-    """Values of which none comes twice: a twin would count twice where tests are corrected."""
+    """Values of which none comes twice: a twin would count twice where tests are corrected, or be right beside it."""
 
     def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option_string: str | None = None):  # noqa: ARG002
         """Keep the values."""
@@ -122,6 +122,27 @@ def add_model(
 def add_batch_size(verb: argparse.ArgumentParser) -> None:
     """Add the option that says how many questions are asked at once."""
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="questions at once (default: as many as fit)")
+
+
+def add_target(verb: argparse.ArgumentParser) -> None:
+    """Add the options that say which words are measured in the place of letters."""
+    verb.add_argument(
+        "--target",
+        metavar="TEXT",
+        help="words to measure, of all questions (default: the letter of the right choice; of open questions their "
+        "answers)",
+    )
+    verb.add_argument(
+        "--foil",
+        metavar="TEXT",
+        help="words that the target is held against (default: the other letters; of words, all that could follow)",
+    )
+    verb.add_argument(
+        "--whole",
+        action="store_true",
+        default=None,
+        help="count all tokens of the words (default: the first, and all of words that begin alike)",
+    )
 
 
 def add_workers(verb: argparse.ArgumentParser) -> None:

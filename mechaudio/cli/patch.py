@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import finite
+from mechaudio.cli.options import add_batch_size, add_target, finite
 from mechaudio.cli.questions import MADE
 from mechaudio.cli.studies import StudyVerb, option_words
 
@@ -21,7 +21,10 @@ class PatchVerb(StudyVerb):
 
     name = "patch"
     does = "find the layers, heads, roles or seconds of sound that carry the answer"
-    examples = ("mechaudio patch --over layer,head --corrupted events",)
+    examples = (
+        "mechaudio patch --over layer,head --corrupted events",
+        'mechaudio patch --model small --over layer,role --target "a dog" --foil "a cat"',
+    )
     title = "What carries the answers of {model} to {data}"
     n = 24
 
@@ -61,7 +64,11 @@ class PatchVerb(StudyVerb):
             help=f"what is read off the answers (default: {METRICS[0]})",
         )
         verb.add_argument("--positions", metavar="SPAN", help="patch these positions only, such as last or audio+last")
-        verb.add_argument("--window", type=finite, default=1.0, help="length of a window of seconds (default: 1)")
+        verb.add_argument(
+            "--window-seconds", type=finite, default=1.0, metavar="S", help="length of a window (default: 1)"
+        )
+        add_target(verb)
+        add_batch_size(verb)
 
     def settings(self, arguments: argparse.Namespace) -> None:
         """Refuse another clip in the place of one that cannot be made anew.
@@ -92,7 +99,11 @@ class PatchVerb(StudyVerb):
             direction=arguments.direction,
             metric=arguments.metric,
             positions=arguments.positions,
-            window=arguments.window,
+            window_seconds=arguments.window_seconds,
+            target=arguments.target,
+            foil=arguments.foil,
+            whole=arguments.whole,
+            batch_size=arguments.batch_size,
             out=arguments.out,
         )
 
@@ -104,8 +115,9 @@ class PatchVerb(StudyVerb):
 
     def words(self, arguments: argparse.Namespace) -> list[str]:
         """Return the options, axes joined as they are given and the window as short as it can be written."""
-        where = option_words(arguments, "corrupted", "direction", "hook_point", "positions", "metric")
-        return ["--over", ",".join(arguments.over), *where, "--window", f"{arguments.window:g}"]
+        names = ("corrupted", "direction", "hook_point", "positions", "metric", "target", "foil", "whole")
+        window = ["--window-seconds", f"{arguments.window_seconds:g}"]
+        return ["--over", ",".join(arguments.over), *option_words(arguments, *names), *window]
 
 
 def _axes(text: str) -> tuple[str, ...]:

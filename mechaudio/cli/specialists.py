@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from mechaudio.cli.options import add_batch_size, add_workers, at_least
+from mechaudio.cli.options import EachOnce, add_batch_size, add_workers, at_least
 from mechaudio.cli.studies import StudyVerb, add_queries, add_split_seed
 
 ABOUT = "The study of [who listens](who_listens.md), with [steering](steering.md)."
@@ -29,6 +29,7 @@ class SpecialistsVerb(StudyVerb):
             "--k",
             type=at_least(1),
             nargs="+",
+            action=EachOnce,
             default=[20, 10, 30],
             metavar="K",
             help="numbers of heads, the first one reported in detail (default: 20 10 30)",
@@ -42,9 +43,7 @@ class SpecialistsVerb(StudyVerb):
         """Make the study's settings."""
         from mechaudio.experiments.specialists_result import SpecialistsSettings
 
-        return SpecialistsSettings(
-            ks=tuple(arguments.k), queries=arguments.queries or "last", seed=arguments.split_seed
-        )
+        return SpecialistsSettings(ks=tuple(arguments.k), queries=arguments.queries, seed=arguments.split_seed)
 
     def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:
         """Run it."""

@@ -191,28 +191,25 @@ def add_queries(verb: argparse.ArgumentParser, to: str) -> None:
     """
     verb.add_argument(
         "--queries",
-        metavar="ROWS",
+        default="last",
+        metavar="SPANS",
         help=f"query rows to {to}, such as choices; listening: those that are found to listen (default: last)",
     )
 
 
-def add_split_seed(
-    verb: argparse.ArgumentParser, *, default: int | None = 0, of: str = "the split into halves"
-) -> None:
+def add_split_seed(verb: argparse.ArgumentParser, *, of: str = "the split into halves") -> None:
     """The option that says which half of the questions chooses.
 
     Args:
         verb: A sub-command.
-        default: The seed, `None` to take that of `--seed`.
         of: What is drawn with it.
     """
-    usual = "that of --seed" if default is None else default
     verb.add_argument(
         "--split-seed",
         type=at_least(0, LARGEST_SEED),
-        default=default,
+        default=0,
         metavar="SEED",
-        help=f"of {of} (default: {usual})",
+        help=f"of {of} (default: 0)",
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import EachOnce, add_workers, finite
+from mechaudio.cli.options import EachOnce, add_batch_size, add_workers, finite
 from mechaudio.cli.studies import StudyVerb, add_split_seed
 
 ABOUT = "The study of [the temporal benchmark](temporal_benchmark.md)."
@@ -39,7 +39,7 @@ class TemporalVerb(StudyVerb):
             "--queries",
             nargs="+",
             action=EachOnce,
-            metavar="ROWS",
+            metavar="SPANS",
             help="query rows to change, the first ones in one layer, too; listening: those that are found to listen, "
             "in one layer wherever they stand (default: last keyword keyword+last)",
         )
@@ -48,7 +48,8 @@ class TemporalVerb(StudyVerb):
             action="store_true",
             help="the factor and the query rows that the paper had for this class (Audio Flamingo 3, DeSTA2.5-Audio)",
         )
-        add_split_seed(verb, default=None, of="the split into halves and of tokens of text that are drawn")
+        add_split_seed(verb, of="the split into halves and of tokens of text that are drawn")
+        add_batch_size(verb)
         add_workers(verb)
 
     def settings(self, arguments: argparse.Namespace) -> Any:
@@ -59,8 +60,6 @@ class TemporalVerb(StudyVerb):
         """
         from mechaudio.experiments.temporal_arms import TemporalSettings
 
-        if arguments.split_seed is None:
-            arguments.split_seed = arguments.seed
         given = {name: tuple(getattr(arguments, name) or ()) for name in ("factors", "biases", "queries")}
         if arguments.paper and any(given.values()):
             raise UserMistakeError(
@@ -78,7 +77,12 @@ class TemporalVerb(StudyVerb):
         if arguments.paper:
             settings = as_published(settings, model)
         return temporal_study(
-            model, questions, settings=settings, out=arguments.out / "results", workers=arguments.workers
+            model,
+            questions,
+            settings=settings,
+            out=arguments.out / "results",
+            batch_size=arguments.batch_size,
+            workers=arguments.workers,
         )
 
 

@@ -78,7 +78,7 @@ def test_a_map_without_any_effect_is_told_as_one(tmp_path, capsys):
         (("--over", "layer,head", "--positions", "audio[20:30]"), "names no position of question 'toy-3-0'"),
         (("--over", "head"), "'z' exists in every layer: --over has to name 'layer'"),
         (("--over", "layer,role", "--hook-point", "embed"), "leave 'layer' out of --over"),
-        (("--window", "0"), "--window is the length of a window in seconds, above 0"),
+        (("--window-seconds", "0"), "--window-seconds is the length of a window in seconds, above 0"),
         (("--hook-point", "audio.z", "--over", "layer,role"), "has frames of the audio tower"),
         (("--data", "mmau", "--corrupted", "events"), "--corrupted events makes a clip anew"),
     ],

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,33 @@ from mechaudio.results import Result
 VERBS = CHOSEN.choices
 OPENING = [verb for verb in VERBS if verb not in ("models", "get", "assemble")]
 KEYS = {"verb", "mechaudio", "rows", "tables", "provenance", "page", "results"}
+
+
+#: Where an option has another default than in other verbs, as it has to.
+OTHER_DEFAULTS = {
+    "model": {"listen": None},  # tiny, or small where tiny does not know the words
+    "max_new_tokens": {"ground": 200, "grounding": 200},  # lists of times; those of others say so where they write
+    "n": {"demo": 60, "listens": 40, "patch": 24},  # a question costs many passes; None: all, or so many made ones
+    "queries": {"temporal": None},  # it compares several, which its settings name
+    "out": {"evaluate": None},  # which prints its counts, and every other leaves a page in a folder of its name
+}
+
+
+def test_an_option_has_one_default_in_all_verbs():
+    defaults = {}
+    for name, verb in VERBS.items():
+        for option in verb._actions:
+            if option.option_strings and not option.required:
+                # what is not given may be None, or no values
+                defaults.setdefault(option.dest, {})[name] = None if option.default == () else option.default
+    assert len(defaults) > 40
+    for word, by_verb in defaults.items():
+        others = OTHER_DEFAULTS.get(word, {})
+        assert {name: by_verb.pop(name) for name in others} == others, word
+        if word == "out":
+            assert by_verb == {name: Path("reports", name) for name in by_verb}
+        else:
+            assert len({repr(default) for default in by_verb.values()}) == 1, f"--{word}: {by_verb}"
 
 
 def words_of(verb, *more):

@@ -28,9 +28,12 @@ def own_parts(tmp_path):
 def test_an_assembled_folder_opens_as_the_network_it_is_made_of(parts, tmp_path, capsys):
     out = tmp_path / "made"
     words = [f"--{name}={path}" for name, path in parts.items()]
-    assert main(["assemble", "desta", *words, "--out", str(out), "--dtype", "float32"]) == 0
-    assert "all from the parts" in capsys.readouterr().out
+    assert main(["assemble", "desta", *words, "--out", str(out), "--dtype", "float32", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
     model = ma.load(out)
+    assert (document["verb"], document["folder"]) == ("assemble", str(out))
+    assert document["n_tensors"] == len(model.network.state_dict())
+    assert [row["part"] for row in document["rows"]] == list(parts)
     assert model.adapter.family == "desta25"
     reference = network()
     assert {name: value.shape for name, value in model.network.state_dict().items()} == {
