@@ -211,7 +211,7 @@ def check(name: str, given: Any, kind: Any) -> Any:
         if any(number != number for number in _numbers_in(value)) and {int, float} & {*classes_in(kind)}:
             raise ValueError(f"{what} takes finite numbers; got {shown(value)}")
         choices, parts = _choices(kind), value if isinstance(value, (tuple, list)) else [value]
-        if choices and all(type(part) in map(type, choices) for part in parts):
+        if all(type(part) in map(type, choices) for part in parts) and any(part not in choices for part in parts):
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")
         came = _misfit(value, kind) or _described(given)
         raise TypeError(f"{what} takes {in_words(kind)}; got {came}{_advice(value, kind)}")

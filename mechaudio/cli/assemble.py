@@ -53,7 +53,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--speech-tokenizer", type=Path, metavar="FOLDER", help="glm-4-voice-tokenizer, for Kimi")
     verb.add_argument("--audio-branch", action="store_true", default=None, help="keep the branch of Kimi that speaks")
     verb.add_argument("--out", type=folder, required=True, metavar="FOLDER", help="a new folder")
-    verb.add_argument("--dtype", choices=DTYPES, default="auto", help="type of the weights (default: auto, the decoder's)")
+    verb.add_argument(
+        "--dtype", choices=DTYPES, default="auto", help="type of the weights (default: auto, the decoder's)"
+    )
     verb.add_argument("--lora-alpha", type=int, metavar="N", help="the release's setting (default: 32)")
     verb.add_argument("--qformer-heads", type=int, metavar="N", help="heads of the Q-Former (default: the release's)")
     verb.set_defaults(run=run)

@@ -30,7 +30,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="where the page goes (default: reports/demo)",
     )
-    verb.add_argument("--seed", type=at_least(0, LARGEST_SEED), default=7, help="of questions that are made (default: 7)")
+    verb.add_argument(
+        "--seed", type=at_least(0, LARGEST_SEED), default=7, help="of questions that are made (default: 7)"
+    )
     verb.add_argument("--n", type=at_least(1), default=60, help="questions counted for the summary (default: 60)")
     verb.add_argument(
         "--model",

@@ -93,7 +93,7 @@ def activation_patching(
     target: Words = None,
     foil: Words = None,
     whole: bool | None = None,
-    over: Sequence[Axis] = ("layer", "position"),
+    over: Axis | Sequence[Axis] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
     metric: Metric = "logit_difference",
@@ -129,8 +129,8 @@ def activation_patching(
         foil: Words that they are held against; by default everything else that could follow.
         whole: Count all tokens of the words, teacher-forced; by default the first one counts, and all of words that
             begin with the same token.
-        over: The axes of the map: `layer`, `head`, and at most one of `position`, `role` (`last` apart from the
-            template), `second` and `event` (the answer's event, other events, no event).
+        over: One axis of the map or several: `layer`, `head`, and at most one of `position`, `role` (`last` apart from
+            the template), `second` and `event` (the answer's event, other events, no event).
         hook_point: What is patched: any hook point of the decoder's layers, `embed`, or one of the audio tower's layers
             (`audio.resid_post`, whose frames go by `second`). By default `z` if the map goes over heads, and otherwise
             `resid_pre`.
@@ -163,7 +163,7 @@ def activation_patching(
     alone = isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch)
     targets = Targets(target, foil, whole=whole)
     settings = {
-        "over": tuple(over),
+        "over": wanted.over,
         "positions": positions if isinstance(positions, (str, int)) or positions is None else repr(positions),
         "window_seconds": float(window_seconds),
         "one_by_one": one_by_one,

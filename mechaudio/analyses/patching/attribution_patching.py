@@ -87,7 +87,7 @@ def attribution_patching(
     target: Words = None,
     foil: Words = None,
     whole: bool | None = None,
-    over: Sequence[str] = ("layer", "position"),
+    over: str | Sequence[str] = ("layer", "position"),
     hook_point: str | None = None,
     direction: Direction = "denoising",
     metric: Metric = "logit_difference",
@@ -156,7 +156,7 @@ def attribution_patching(
     wanted = axes_of(model, over, hook_point, direction, layers, heads, positions, window_seconds)
     _check(wanted.name, metric, method, steps)
     targets = Targets(target, foil, whole=whole)
-    settings = {"over": tuple(over), "method": method, "window_seconds": float(window_seconds)}
+    settings = {"over": wanted.over, "method": method, "window_seconds": float(window_seconds)}
     more = {
         "hook_point": wanted.name,
         "direction": direction,
@@ -198,7 +198,7 @@ def attribution_patching(
     )
 
 
-def axes_of(model: AudioLM, over: Sequence[str], hook_point: str | None, *rest: Any) -> PatchedPlaces:
+def axes_of(model: AudioLM, over: str | Sequence[str], hook_point: str | None, *rest: Any) -> PatchedPlaces:
     """Make the places that are patched, at a hook point or of the features."""
     return FeatureAxes(model, over, *rest) if hook_point == FEATURES else PatchedPlaces(model, over, hook_point, *rest)
 

@@ -71,7 +71,7 @@ class PatchedPlaces:
     def __init__(
         self,
         model: AudioLM,
-        over: Sequence[Axis],
+        over: Axis | Sequence[Axis],
         hook_point: str | None,
         direction: Direction,
         layers: int | Iterable[int] | None,

@@ -228,6 +228,7 @@ def test_pairs_without_a_difference_are_named_and_counted(toy, asked):
     ("settings", "message"),
     [
         ({"over": ("layer", "minute")}, "over= is one of .*got"),
+        ({"over": "minute"}, "over= is one of .*got"),
         ({"over": ("role", "second", "layer")}, "at most one of"),
         ({"over": ("head",)}, "over= has to name 'layer'"),
         ({"over": ("layer",), "hook_point": "embed"}, "leave 'layer' out"),
