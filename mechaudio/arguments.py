@@ -250,6 +250,19 @@ def shown(value: Any) -> str:
     return f"{text[:SHOWN]}..." if long or len(text) > SHOWN else text
 
 
+def n_of(n: int, noun: str, several: str | None = None) -> str:
+    """A count in words: `1 question`, `3 questions`.
+
+    Args:
+        n: The count.
+        noun: What is counted, one of it; a verb may follow, as in `answer is`.
+        several: More of it, where an `s` does not say so.
+    """
+    if several is None:
+        several = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}{'es' if noun.endswith(('s', 'ch')) else 's'}"
+    return f"{n} {noun if n == 1 else several}"
+
+
 def _described(value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic, tuple, list, dict, range)):
         return shown(value)

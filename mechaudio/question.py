@@ -12,6 +12,7 @@ from string import ascii_uppercase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
 from mechaudio.audio.stored import StoredClip, opened, recording_of

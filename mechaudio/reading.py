@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import jaxtyped
 
-from mechaudio.arguments import shown
+from mechaudio.arguments import n_of, shown
 from mechaudio.kinds import fits, in_words, kind_of, parts_of
 from mechaudio.labelled import axes_of
 
@@ -70,7 +70,7 @@ def read_arrays(place: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(place) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > n_bytes:
-                raise _damaged(place, f"it says that it holds more than the {n_bytes} bytes that are there")
+                raise _damaged(place, f"it says that it holds more than the {n_of(n_bytes, 'byte')} that are there")
             return {entry.filename.removesuffix(".npy"): _read_array(archive, entry, place) for entry in entries}
     except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
         raise _damaged(place, f"it is no archive of arrays ({error})") from error
@@ -104,7 +104,8 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -
             if min(shape, default=0) < 0 or n_bytes != entry.file_size - file.tell():
                 raise _damaged(
                     place,
-                    f"{shown(entry.filename)} says that it is {dtype} of shape {list(shape)}, {n_bytes} bytes, and has "
+                    f"{shown(entry.filename)} says that it is {dtype} of shape {list(shape)}, "
+                    f"{n_of(n_bytes, 'byte')}, and has "
                     f"{entry.file_size - file.tell()}",
                 )
         with archive.open(entry) as file:
@@ -261,7 +262,8 @@ def _check_lengths(cls: type, kept: Mapping[str, Any], place: Path) -> None:
         axis = first if name == "ids" else name.removesuffix("s")
         if isinstance(value, tuple) and axis != name and len(value) != lengths.get(axis, len(value)):
             raise _damaged(
-                place, f"{name} of its {cls.__name__} has {len(value)} entries for {lengths[axis]} of axis {axis!r}"
+                place,
+                f"{name} of its {cls.__name__} has {n_of(len(value), 'entry')} for {lengths[axis]} of axis {axis!r}",
             )
 
 

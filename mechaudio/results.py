@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from mechaudio.arguments import checks_arguments, shown
+from mechaudio.arguments import checks_arguments, n_of, shown
 from mechaudio.audio.clock import ScatteredClock, TokenClock
 from mechaudio.audio.events import Event
 from mechaudio.labelled import Labelled, dataset_of, first_rows, sizes_of, table_of

@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.cut_edges import Edge, Windows, cut_edges
 from mechaudio.analyses.streaming import Questions, batches_of
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, sign_flip_test

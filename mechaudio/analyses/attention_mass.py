@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from einops import rearrange
@@ -90,7 +90,7 @@ def attention_mass(
         ValueError: Without questions.
     """
     batches = batches_of(model, questions, condition, batch_size=batch_size, what="attention mass", progress=progress)
-    masses, names, ids = [], [], []
+    masses, names, ids, given = [], [], [], set[Any]()
     for batch in batches:
         present = roles_of(batch)
         out = run(model, batch, record=[HookPoint("mass", keys=present)], logits="last")
@@ -107,7 +107,7 @@ def attention_mass(
         masses.append(np.where(padding, np.nan, every))
         names.append(name)
         ids += [question.id for question in batch.questions] or [str(row) for row in range(batch.n_rows)]
-        condition = batch.condition
+        given.add(batch.condition)
     query_role = concatenated(names, "", in_front=True)
     roles = tuple(role for role in ROLES if (query_role == role).any())
     return AttentionMass(
@@ -115,5 +115,5 @@ def attention_mass(
         roles=roles,
         query_role=tuple(tuple(map(str, row)) for row in query_role),
         ids=tuple(ids),
-        provenance=Provenance.collect(model, settings={"condition": condition}),
+        provenance=Provenance.collect(model, settings={"condition": given.pop()}),
     )

@@ -241,7 +241,7 @@ def _refuse_without_time(batch: PromptBatch) -> None:
     if silent:
         raise ValueError(
             f"rows {silent} of this batch hold no audio (condition {batch.condition!r}), so there is no audio "
-            f"attention to measure"
+            "attention to measure"
         )
 
 

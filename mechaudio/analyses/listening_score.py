@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import Head, HeadScores, Ranking
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.kinds import MaybeNone
 from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.multiple_choice import match_ids
@@ -148,7 +148,9 @@ class ListeningScore(Result):
         """The kind of each question; the same of all, where there are no kinds."""
         kinds = np.array([""] * len(self.ids) if strata is None else [str(kind) for kind in strata])
         if len(kinds) != len(self.ids):
-            raise ValueError(f"strata= names the kind of each of the {len(self.ids)} questions, got {len(kinds)}")
+            raise ValueError(
+                f"strata= names the kind of each of the {n_of(len(self.ids), 'question')}, got {len(kinds)}"
+            )
         return kinds
 
     def _area(
@@ -225,7 +227,7 @@ def listening_score(
     if min(measured.correct.sum(), (~measured.correct).sum()) < 2:
         raise ValueError(
             f"to tell right from wrong takes at least 2 right and 2 wrong answers, got {measured.correct.sum()} and "
-            f"{(~measured.correct).sum()} on the {len(measured.ids)} questions to be scored"
+            f"{(~measured.correct).sum()} on the {n_of(len(measured.ids), 'question')} to be scored"
         )
     if weighting not in ("r", "sign", "equal"):
         raise ValueError(f"weighting= is 'r', 'sign' or 'equal', got {weighting!r}")

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, attention_and_answers
 from mechaudio.analyses.streaming import Questions
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.association import (
     TopKStability,

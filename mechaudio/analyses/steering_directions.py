@@ -30,7 +30,7 @@ from mechaudio.analyses.attention_and_answers import rows_of
 from mechaudio.analyses.query_rows import query_rows
 from mechaudio.analyses.specialist_heads import Head
 from mechaudio.analyses.streaming import Questions, prepared_batches, required_questions
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.interventions.selecting import numbers
 from mechaudio.interventions.steer import Steer

@@ -39,7 +39,7 @@ from mechaudio.analyses.attention_flow import AttentionFlow, Measure, edge_name,
 from mechaudio.analyses.cut_edges import ALL, Edge, Windows, cut_edges
 from mechaudio.analyses.listening_sentence import listening_sentence
 from mechaudio.analyses.streaming import Questions, batches_of
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.interventions.selecting import named
 from mechaudio.metrics.clips import clip_numbers, n_clips
 from mechaudio.metrics.significance import holm

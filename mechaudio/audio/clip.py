@@ -18,7 +18,7 @@ import soundfile
 import soxr
 from jaxtyping import Float
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.files import decode_sound, read_sound
 from mechaudio.audio.player import player
 from mechaudio.notices import warn, withheld
@@ -128,7 +128,7 @@ class AudioClip(Shown):
         resampled = soxr.resample(mixed, self.sample_rate, _checked_rate(sample_rate), quality="HQ")
         if not resampled.size:
             raise ValueError(
-                f"a clip of {len(mixed)} samples at {self.sample_rate} Hz is too short for {sample_rate} Hz: "
+                f"a clip of {n_of(len(mixed), 'sample')} at {self.sample_rate} Hz is too short for {sample_rate} Hz: "
                 "give a longer clip"
             )
         return resampled

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechaudio.arguments import n_of
 from mechaudio.showing import Shown
 
 
@@ -90,7 +91,9 @@ class TokenClock(Shown):
             _positive("tokens_per_chunk", tokens_per_chunk),
         )
         if tokens > samples:
-            raise ValueError(f"a token hears at least one sample, got {tokens} tokens for {samples} samples")
+            raise ValueError(
+                f"a token hears at least one sample, got {n_of(tokens, 'token')} for {n_of(samples, 'sample')}"
+            )
         return cls((2 * count * samples + tokens) // (2 * tokens), sample_rate)
 
     @property
@@ -175,7 +178,7 @@ class TokenClock(Shown):
 
     def _covered(self) -> str:
         first, last = self.edges_seconds[[0, -1]]
-        return f"{self.n_tokens} audio tokens, 0 to {self.n_tokens - 1}, from {first:.2f} to {last:.2f} s"
+        return f"{n_of(self.n_tokens, 'audio token')}, 0 to {self.n_tokens - 1}, from {first:.2f} to {last:.2f} s"
 
     def __repr__(self) -> str:
         return f"TokenClock({self._covered()})"
@@ -285,7 +288,7 @@ class ScatteredClock(TokenClock):
         """
         stretches = self.intervals(token)
         if len(stretches) != 1:
-            count = f"{len(stretches)} stretches" if stretches else "no stretch of its own"
+            count = n_of(len(stretches), "stretch") if stretches else "no stretch of its own"
             raise ValueError(f"audio token {operator.index(token)} hears {count}: {self.why}. Ask intervals(token)")
         return stretches[0]
 
@@ -315,7 +318,7 @@ class ScatteredClock(TokenClock):
         several = sum(len(own) > 1 for own in self.heard)
         timeless = sum(not own for own in self.heard)
         last = self.n_tokens - 1
-        return f"{self.n_tokens} audio tokens, 0 to {last}, {several} of several stretches, {timeless} of none"
+        return f"{n_of(self.n_tokens, 'audio token')}, 0 to {last}, {several} of several stretches, {timeless} of none"
 
     def __repr__(self) -> str:
         return f"ScatteredClock({self._covered()})"

@@ -12,6 +12,8 @@ import re
 import zlib
 from io import BufferedIOBase
 
+from mechaudio.arguments import n_of
+
 OGG_PAGE, OGG_HEAD = b"OggS", 27
 OGG_FIRST_PAGE, OGG_LAST_PAGE = 2, 4
 MATROSKA_GROUPS = (b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75")
@@ -39,7 +41,11 @@ def ogg_damage(file: BufferedIOBase) -> str:
         if page[:4] != OGG_PAGE or len(page) < OGG_HEAD:
             if is_last:
                 return ""  # a tag behind the last page
-            return f"holds {len(data) - at} bytes that are no page" if page[:4] != OGG_PAGE else "has no last page"
+            return (
+                f"holds {n_of(len(data) - at, 'byte')} outside its pages"
+                if page[:4] != OGG_PAGE
+                else "has no last page"
+            )
         n_segments = page[26]
         size = OGG_HEAD + n_segments + sum(page[OGG_HEAD : OGG_HEAD + n_segments])
         if at + size > len(data):
@@ -102,7 +108,7 @@ def chunk_damage(file: BufferedIOBase) -> str:
         is_read = is_read or name in RECORDINGS
         at += size + (size % 2 if n_size == 4 else 0)
         if at > end + 1 and is_read and name not in (*RECORDINGS, *TEXTS):
-            return f"lacks {at - end} bytes of its last part"
+            return f"lacks {n_of(at - end, 'byte')} of its last part"
     return ""
 
 
@@ -124,7 +130,7 @@ def mp4_damage(file: BufferedIOBase) -> str:
         if size < 8:
             return f"has a damaged part at byte {at}"
         at += size
-    return "" if at == end else f"lacks {at - end} bytes of its last part"
+    return "" if at == end else f"lacks {n_of(at - end, 'byte')} of its last part"
 
 
 def matroska_damage(file: BufferedIOBase) -> str:

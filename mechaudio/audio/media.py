@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.containers import FILLING, chunk_damage, matroska_damage, mp4_damage, ogg_damage
 from mechaudio.notices import warn
 from mechaudio.showing import count_of

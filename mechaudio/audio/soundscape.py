@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import AnnotatedClip, Event
 from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE, background, synthesize

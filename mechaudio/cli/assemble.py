@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import n_of
 from mechaudio.cli.mistakes import telling
 from mechaudio.cli.options import DTYPES, add_verb, folder
 from mechaudio.cli.outcome import Outcome
@@ -66,9 +67,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
     dtype = None if arguments.dtype == "auto" else arguments.dtype
     with telling():
         made = _assembler(arguments.family)(**_given(arguments), out=arguments.out, dtype=dtype)
-    output = [f"{made.folder}: {made.n_tensors} tensors, all from the parts"]
+    output = [f"{made.folder}: {n_of(made.n_tensors, 'tensor')}, all from the parts"]
     output += [
-        f"  left out of {part}, as they have no use here: {len(names)} tensors, such as {names[0]}"
+        f"  left out of {part}, as they have no use here: {n_of(len(names), 'tensor')}, such as {names[0]}"
         for part, names in made.left_out.items()
         if names
     ]

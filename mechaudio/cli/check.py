@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from mechaudio.arguments import n_of
 from mechaudio.cli.mistakes import opened, telling
 from mechaudio.cli.options import add_model, add_verb
 from mechaudio.cli.outcome import Outcome
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     model = opened(arguments, prove=False, ask=False)
     proofs = []
     if model.checkpoint != "toy":  # the others were refused if they were not
-        proofs.append(_proof(f"weights: all {len(model.network.state_dict())} tensors accounted for"))
+        proofs.append(_proof(f"weights: all {n_of(len(model.network.state_dict()), 'tensor')} accounted for"))
     with telling(f"nothing can be proven about {arguments.model!r}: "):
         moved = measure_hook_points(model)
     proofs += [

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import n_of
 from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened
 from mechaudio.cli.options import EachOnce, add_batch_size, add_verb, add_workers, at_least, finite, folder
@@ -192,14 +193,15 @@ def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") 
     if not clean.scored.all():
         lines.append(f"{int((~clean.scored).sum())} answered without a known answer, not scored")
     if unparsed := _unparsed(clean):
-        lines.append(f"{unparsed} answers name no choice, or several: wrong")
+        lines.append(f"{n_of(unparsed, 'answer names', 'answers name')} no choice, or several: wrong")
     if clean.failures:
         lines.append(left_out(arguments, clean.failures))
     if compared is not None and compared.listens is not None:
         lines += ["", *heard_where(compared.listens, [arguments.queries])]
     if clean.n_chose_rows:
         lines.append(
-            f"These rows were chosen on {clean.n_chose_rows} questions, from half of the clips, which are among the "
+            f"These rows were chosen on {n_of(clean.n_chose_rows, 'question')}, from half of the "
+            "clips, which are among the "
             f"{len(clean.ids)} counted here: for effects on others, name the rows and ask others."
         )
     if compared is not None and clean.scored.any():

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from mechaudio.arguments import n_of
 from mechaudio.cli.options import EachOnce, add_batch_size, add_workers, at_least
 from mechaudio.cli.studies import StudyVerb, add_queries, add_split_seed
 
@@ -60,7 +61,10 @@ class SpecialistsVerb(StudyVerb):
 
     def remarks(self, result: Any, arguments: argparse.Namespace) -> Sequence[str]:
         """Add how many recordings were cut."""
-        cut = [f"{result.n_cut} recordings are longer than the model hears: it heard the beginnings"]
+        cut = [
+            f"{n_of(result.n_cut, 'recording is', 'recordings are')} longer than the model hears: it "
+            "heard the beginnings"
+        ]
         return [*super().remarks(result, arguments), *(cut if result.n_cut else [])]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.stored import StoredClip
 from mechaudio.data.choices import is_missing, is_number, plain, read_choices, right_choice, says_itself, withheld
@@ -54,7 +55,9 @@ def asked(
         return None
     if not FEWEST_CHOICES <= len(options.texts) <= MOST_CHOICES:
         why = (
-            f"{len(options.texts)} choices" if options.texts else f"an open question, with the choices {brief(choices)}"
+            n_of(len(options.texts), "choice")
+            if options.texts
+            else f"an open question, with the choices {brief(choices)}"
         )
         problems.add("no choices", item, f"{why}, and {FEWEST_CHOICES} to {MOST_CHOICES} can be asked; left out")
         return None
@@ -93,7 +96,9 @@ def _recording(
     given = list(audio) if isinstance(audio, (list, tuple)) and not is_samples_and_rate(audio) else [audio]
     if len(given) != 1:
         problems.add(
-            "not one recording", item, f"{len(given)} recordings, and a question is about one: {brief(given)}; left out"
+            "not one recording",
+            item,
+            f"{n_of(len(given), 'recording')}, and a question is about one: {brief(given)}; left out",
         )
         return None
     sound = given[0]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.stored import opened
 from mechaudio.data.annotated import SLACK, seconds
 from mechaudio.data.asked import id_of

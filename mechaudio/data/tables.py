@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.stored import StoredClip
 from mechaudio.data.corpus import Problems, brief
 
@@ -146,7 +147,7 @@ def _delimited(
             elif len(line) == len(columns):
                 rows.append(dict(zip(reversed(columns), reversed(line), strict=True)))  # the first of a name wins
             elif line:
-                problem = f"{len(line)} fields for {len(columns)} columns: {brief(line)}; left out"
+                problem = f"{n_of(len(line), 'field')} for {n_of(len(columns), 'column')}: {brief(line)}; left out"
                 problems.add("malformed row", f"{path.name}, line {lines.line_num}", problem)
     except csv.Error as error:
         raise ValueError(

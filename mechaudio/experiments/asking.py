@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from mechaudio.analyses.streaming import length_of
+from mechaudio.arguments import n_of
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.run_log import Row, digest, task_of
 from mechaudio.interventions.generate_variants import generate_variants
@@ -158,7 +159,8 @@ def in_halves(
         return [], [_failed(together[0], lacking)]
     half = (len(together) + 1) // 2
     warn(
-        f"the GPU has no memory for {len(together)} questions at once, so they are asked {half} at a time, and numbers "
+        f"the GPU has no memory for {n_of(len(together), 'question')} at once, so they are asked "
+        f"{half} at a time, and numbers "
         "may differ in their last bits from those of a whole batch. A smaller batch_size= is one from the beginning"
     )
     halves = together[:half], together[half:]

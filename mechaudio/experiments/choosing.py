@@ -190,7 +190,7 @@ class Halves(Generic[ArmT]):
     def _rows(self, arms: Sequence[ArmT]) -> list[int]:
         unknown = [arm for arm in arms if arm not in self._places]
         if unknown:
-            raise ValueError(f"the study has no arm {unknown[0]}: its {len(self.arms)} arms are in .arms")
+            raise ValueError(f"the study has no arm {unknown[0]}: those that it has are in .arms")
         return [self._places[arm] for arm in arms]
 
 

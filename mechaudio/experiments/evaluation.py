@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.where_it_listens import WhereItListens
-from mechaudio.arguments import checks_arguments, shown
+from mechaudio.arguments import checks_arguments, n_of, shown
 from mechaudio.experiments.written import mean_over_clips
 from mechaudio.kinds import MaybeNone
 from mechaudio.labelled import grid_coordinates
@@ -162,7 +162,8 @@ class Evaluation(Result):
         """
         if not self.scored.any():
             raise ValueError(
-                f"none of the {len(self.ids)} questions has a known answer, so there is no score; .choices says what "
+                f"none of the {n_of(len(self.ids), 'question')} has a known answer, so there is no "
+                "score; .choices says what "
                 "the model chose"
             )
         return self._accuracy(self.scored)

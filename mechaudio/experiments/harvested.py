@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.harvest_log import LOG_NAME, Harvested, Shard, read_logs, refuse_damaged
 from mechaudio.kinds import MaybeNone
 from mechaudio.provenance import Provenance

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mechaudio.arguments import n_of
+
 SCHEMA = 3
 _MOST_SAID, _CHECKSUM = 200, 16
 
@@ -242,9 +244,9 @@ def _strange_answers(row: Row, n_variants: int | None) -> str | None:
     if not answers or (row.logits and row.texts):
         return "it holds logits and texts" if answers else "it holds neither an error nor an answer"
     if any(len(logits) != len(row.options) for logits in row.logits):
-        return f"it does not have one logit for each of {len(row.options)} choices"
+        return f"it does not have one logit for each of {n_of(len(row.options), 'choice')}"
     if n_variants is not None and len(answers) != n_variants:
-        return f"it has {len(answers)} answers, and {n_variants} were asked for"
+        return f"it has {n_of(len(answers), 'answer')}, and {n_variants} were asked for"
     return None
 
 

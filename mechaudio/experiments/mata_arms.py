@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mechaudio.arguments import once_each
+from mechaudio.arguments import n_of, once_each
 from mechaudio.experiments.study import check_settings
 from mechaudio.interventions.mata import mata
 from mechaudio.interventions.selecting import AttentionIntervention
@@ -130,7 +130,8 @@ def placed(span: tuple[int, int], layers: Sequence[int], depth: int, mapping: Ma
         within = [layer for layer in layers if span[0] <= layer <= span[1]]
         if not within:
             raise ValueError(
-                f"the model has {depth} layers, none of which is {span[0]} to {span[1]}: use mapping='proportional'"
+                f"the model has {n_of(depth, 'layer')}, none of which is {span[0]} to {span[1]}: use "
+                "mapping='proportional'"
             )
         return within[0], within[-1]
     return same_share_of_depth(span, layers, depth)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import n_of
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
 from mechaudio.experiments.evaluation import Comparison, Failure
 from mechaudio.experiments.groups import GroupChange, changes_by_group

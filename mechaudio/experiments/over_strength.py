@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mechaudio.arguments import n_of
 from mechaudio.showing import Shown
 
 
@@ -39,10 +40,10 @@ class StrengthLine:
         if len(self.correct) != len(self.strengths) or list(self.strengths) != sorted(set(self.strengths)):
             raise ValueError(
                 f"{self.name!r} needs ascending strengths and a row of answers for each, got {list(self.strengths)} "
-                f"and {len(self.correct)} rows"
+                f"and {n_of(len(self.correct), 'row')}"
             )
         if self.chosen is not None and not 0 <= self.chosen < len(self.strengths):
-            raise ValueError(f"chosen is a place among {len(self.strengths)} strengths, got {self.chosen}")
+            raise ValueError(f"chosen is a place among {n_of(len(self.strengths), 'strength')}, got {self.chosen}")
 
 
 @dataclass(frozen=True, eq=False)

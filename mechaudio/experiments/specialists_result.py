@@ -18,7 +18,7 @@ from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.where_it_listens import WhereItListens
-from mechaudio.arguments import check_fields
+from mechaudio.arguments import check_fields, n_of
 from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.evaluation import Failure
 from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, members

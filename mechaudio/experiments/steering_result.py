@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
 from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import n_of
 from mechaudio.experiments.choosing import Choice, Halves, corrected
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.experiments.steering_arms import CONTROLS, SteeringArm, SteeringSettings
@@ -227,7 +228,10 @@ class SteeringStudy(Result):
     def __str__(self) -> str:
         """The study in words."""
         clean = accuracy(self.clean_correct[~self.chooses], clips=self._reporting_clips)
-        lines = [f"{self.chooses.sum()} questions choose; of the other {clean.n}, {clean} are right without steering"]
+        lines = [
+            f"{n_of(self.chooses.sum(), 'question chooses', 'questions choose')}; of the other "
+            f"{clean.n}, {clean} are right without steering"
+        ]
         if missing := int(self.unanswered.sum()):
             lines.append(f"{missing} of the {self.margin.size} answers with steering are NaN, and count as not right")
         for choice in self.choices:

@@ -37,7 +37,7 @@ from mechaudio.analyses.specialist_heads import score_heads
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep, steering_sweep
 from mechaudio.analyses.streaming import Questions, sequence_of
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.steering_arms import Aim, SteeringArm, SteeringSettings, steering_arms
 from mechaudio.experiments.steering_result import AgainstControl, SteeringStudy
 from mechaudio.experiments.study import begin
@@ -132,7 +132,8 @@ def steering_study(
     ks = [k for k in settings.ks if k <= n_varying]
     if not ks:
         raise ValueError(
-            f"the model has {n_varying} heads whose audio attention varies, too few for any of K = {settings.ks}: "
+            f"the model has {n_of(n_varying, 'head')} whose audio attention varies, too few for any "
+            f"of K = {settings.ks}: "
             "choose smaller ones"
         )
     aim, arms = Aim(scores, settings), steering_arms(settings, ks, range(model.n_layers))

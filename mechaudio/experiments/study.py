@@ -127,7 +127,7 @@ def split(clean: Evaluation, settings: Any) -> Bool[np.ndarray, " question"]:
     counts = [int((side & clean.scored).sum()) for side in (chooses, ~chooses)]
     if not all(counts):
         raise ValueError(
-            f"the study needs two questions with a known answer at least, one that chooses and one that reports: of "
+            "the study needs two questions with a known answer at least, one that chooses and one that reports: of "
             f"{sum(counts)} {counts[0]} choose and {counts[1]} report, as questions about one clip are on one side. "
             "Give questions about more clips, or another seed"
         )

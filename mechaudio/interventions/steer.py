@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechaudio.arguments import check_fields
+from mechaudio.arguments import check_fields, n_of
 from mechaudio.interventions.selecting import (
     Layers,
     Phase,
@@ -96,7 +96,8 @@ class Steer(Value):
             raise ValueError(f"{self.hook_point!r} exists once in the model: leave layers= and per='layer' out")
         if self.per == "layer" and (self.layers is None or len(self.layers) != len(self.direction)):
             raise ValueError(
-                f"per='layer' needs one direction for each of layers=: there are {len(self.direction)} directions and "
+                "per='layer' needs one direction for each of layers=: got "
+                f"{n_of(len(self.direction), 'direction')} and "
                 f"layers={self.layers}"
             )
 
@@ -107,10 +108,12 @@ class Steer(Value):
         for where_, width in _widths(model, point).items():
             if directions.shape[-1] != width:
                 raise ValueError(
-                    f"the direction has {directions.shape[-1]} numbers, and {where_} of this model has {width}"
+                    f"the direction has {n_of(directions.shape[-1], 'number')}, and {where_} of this model has {width}"
                 )
         if self.per == "question" and len(directions) != batch.n_rows:
-            raise ValueError(f"there are {len(directions)} directions, one per question, and {batch.n_rows} prompts")
+            raise ValueError(
+                f"got {n_of(len(directions), 'direction')}, one per question, and {n_of(batch.n_rows, 'prompt')}"
+            )
         if self.mode == "project_out" and bool((directions == 0).all(-1).any()):
             raise ValueError("a direction of zeros cannot be projected out: it points nowhere")
         if self.strength == 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mechaudio.arguments import check_fields
+from mechaudio.arguments import check_fields, n_of
 from mechaudio.interventions.selecting import Phase, Value, check_choice, check_number, numbers, placed, where
 from mechaudio.interventions.steer import check_array
 from mechaudio.models.batch import PromptBatch

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechaudio.arguments import n_of
 from mechaudio.data.clip_names import clips_of
 from mechaudio.labelled import choice_labels, grid_coordinates
 from mechaudio.metrics import checked
@@ -80,7 +81,8 @@ class VariantsResult(Result):
         """The size, and how many variants shared what comes before them."""
         shared = self.ways.count(SHARED)
         return (
-            f"<{type(self).__name__} of {self._size} on {self.batch.n_rows} prompts: {shared} with a shared prefix, "
+            f"<{type(self).__name__} of {self._size} on {n_of(self.batch.n_rows, 'prompt')}: {shared} "
+            "with a shared prefix, "
             f"{len(self.variants) - shared} one by one{self._summary}>"
         )
 
@@ -228,7 +230,7 @@ class Sweep(VariantsResult):
     @property
     def _summary(self) -> str:
         unanswered = int(self.unanswered.sum()) if self.batch.questions else 0
-        return f", {unanswered} answers are NaN" if unanswered else ""
+        return f", {n_of(unanswered, 'answer is', 'answers are')} NaN" if unanswered else ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

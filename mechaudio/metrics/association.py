@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import nct, pearsonr, t
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.checked import Values
@@ -64,12 +64,14 @@ class PointBiserial(Shown):
     def __str__(self) -> str:
         strongest = np.unravel_index(np.abs(self.r).argmax(), self.r.shape)
         note = (
-            f"point-biserial r of {self.r.size} columns {list(self.r.shape)}, {counted(self.n, self.n_clips)} "
+            f"point-biserial r of {n_of(self.r.size, 'column')} {list(self.r.shape)}, {counted(self.n, self.n_clips)} "
             f"({self.n_right} right): "
             f"strongest {self.r[strongest]:+.3f} at {tuple(map(int, strongest))}, p = {self.p[strongest]:.3g}, "
             f"q = {self.q[strongest]:.3g}"
         )
-        return note + (f"; {self.constant.sum()} columns do not vary" if self.constant.any() else "")
+        return note + (
+            f"; {n_of(self.constant.sum(), 'column does', 'columns do')} not vary" if self.constant.any() else ""
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, arrays as lists, for JSON."""
@@ -345,7 +347,8 @@ def _columns(
     if right.all() or not right.any():
         side = "right" if right.all() else "wrong"
         raise ValueError(
-            f"all {len(right)} answers are {side}, so nothing can go with being right: ask other questions"
+            f"all {n_of(len(right), 'answer is', 'answers are')} {side}, so nothing can go with being "
+            "right: ask other questions"
         )
     return found.reshape(len(found), -1), right, found.shape[1:]
 

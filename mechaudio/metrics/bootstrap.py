@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import norm, t
 
-from mechaudio.arguments import checks_arguments, names_arguments
+from mechaudio.arguments import checks_arguments, n_of, names_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared
@@ -108,7 +108,9 @@ def _of_clips(
     values = np.array([float(statistic(*(sample[drawn] for sample in samples))) for drawn in draws])
     value, level = float(statistic(*samples)), checked.level(confidence)
     if not (math.isfinite(value) and np.isfinite(values).all()):
-        raise ValueError(f"the statistic is undefined on {int((~np.isfinite(values)).sum())} of {resamples} resamples")
+        raise ValueError(
+            f"the statistic is undefined on {int((~np.isfinite(values)).sum())} of {n_of(resamples, 'resample')}"
+        )
     low, high = (float(np.quantile(values, tail)) for tail in ((1 - level) / 2, (1 + level) / 2))
     low, high = given_ends(low, high, k, level)
     return Estimate(value, low, high, n, level, "bootstrap over clips, percentile", shared(numbers))
@@ -144,7 +146,7 @@ def too_few(n: int, clips: Sequence[str] | None, confidence: float = 0.95) -> st
         confidence: Level of the intervals.
     """
     needed = fewest(confidence)
-    return f"no intervals, which take {needed} clips" if (len(set(clips)) if clips else n) < needed else ""
+    return f"no intervals, which take {n_of(needed, 'clip')}" if (len(set(clips)) if clips else n) < needed else ""
 
 
 @checks_arguments

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechaudio.arguments import shown
+from mechaudio.arguments import n_of, shown
 
 #: More draws than any interval needs, and as many as memory holds.
 MOST_RESAMPLES = 1_000_000
@@ -87,7 +87,10 @@ def numbers(name: str, values: Any) -> Float[np.ndarray, " sample *column"]:
         columns = np.argwhere(strange.any(axis=0))
         where = f"samples {_some(np.flatnonzero(strange))}"
         if array.ndim > 1:
-            where = f"{len(columns)} of {array[0].size} columns, {_some(tuple(map(int, place)) for place in columns)}"
+            where = (
+                f"{len(columns)} of {n_of(array[0].size, 'column')}, "
+                f"{_some(tuple(map(int, place)) for place in columns)}"
+            )
         raise ValueError(
             f"{name} holds NaN or infinity in {where}: leave them out (a layer without attention has no share of it)"
         )

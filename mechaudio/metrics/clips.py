@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import norm, t
 
+from mechaudio.arguments import n_of
 from mechaudio.metrics import checked
 from mechaudio.showing import count_of
 
@@ -33,7 +34,7 @@ def clip_numbers(clips: Clips | None, n: int) -> Int[np.ndarray, " question"]:
     if isinstance(clips, str):
         raise TypeError(f"clips= names the clip of each question, got the single text {clips!r}")
     if len(clips) != n:
-        raise ValueError(f"clips= names the clip of each of the {n} questions, got {len(clips)} names")
+        raise ValueError(f"clips= names the clip of each of the {n_of(n, 'question')}, got {n_of(len(clips), 'name')}")
     names = [str(name) for name in clips]
     if "" in names:
         raise ValueError(

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from math import isnan
 from typing import Any
 
+from mechaudio.arguments import n_of
 from mechaudio.metrics.clips import counted
 from mechaudio.showing import Shown, count_of
 

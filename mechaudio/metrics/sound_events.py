@@ -24,7 +24,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_flow
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.events import Event
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, fewest, given_ends, percentile_interval
@@ -69,7 +69,7 @@ class EventScores:
     unmapped: int
 
     def __str__(self) -> str:
-        return f"F1 {self.f1.in_percent()}; mean over {len(self.per_class)} classes {self.macro_f1.in_percent()}"
+        return f"F1 {self.f1.in_percent()}; mean over {n_of(len(self.per_class), 'class')} {self.macro_f1.in_percent()}"
 
     def as_dict(self) -> dict[str, Any]:
         """The scores by name, for JSON."""

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.kinds import MaybeNone, whole_number
@@ -170,9 +170,11 @@ class PromptBatch(NamesTheWay, Shown):
                 ) from None
         outside = [row for row in numbers if not -self.n_rows <= row < self.n_rows]
         if outside:
-            raise IndexError(f"row {outside[0]} is outside this batch of {self.n_rows} prompts")
+            raise IndexError(f"row {outside[0]} is outside this batch of {n_of(self.n_rows, 'prompt')}")
         if not numbers:
-            raise ValueError(f"batch[{rows!r}] names no row of the {self.n_rows} prompts: a batch has one at least")
+            raise ValueError(
+                f"batch[{rows!r}] names no row of the {n_of(self.n_rows, 'prompt')}: a batch has one at least"
+            )
         return [row % self.n_rows for row in numbers]
 
     def to(self, device: str | int | torch.device) -> PromptBatch:
@@ -329,7 +331,7 @@ class PromptBatch(NamesTheWay, Shown):
     def __repr__(self) -> str:
         """The batch's size and what is in it."""
         return (
-            f"PromptBatch({self.n_rows} rows x {self.n_positions} positions for {self.family}, "
+            f"PromptBatch({n_of(self.n_rows, 'row')} x {n_of(self.n_positions, 'position')} for {self.family}, "
             f"condition={self.condition!r}, spans {sorted(self.spans)})"
         )
 

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.continuation import continuation
@@ -117,7 +118,7 @@ def encode(
     if unknown:
         raise ValueError(
             f"the tokenizer has no token for the letters {', '.join(unknown)} of the choices: the model cannot answer "
-            f"with them. Ask with {len(letters) - len(unknown)} choices at most"
+            f"with them. Ask with {n_of(len(letters) - len(unknown), 'choice')} at most"
         )
     seen: dict[int, str] = {}
     for letter, choice_id in zip(letters, encoded.choice_ids, strict=True):
@@ -203,7 +204,7 @@ def _as_written(
     if grown is None:
         raise ValueError(
             f"{type(processor).__name__} makes other tokens than its own tokenizer for the same prompt: where each "
-            f"part of the text is cannot be told ({len(ids)} tokens against {len(split)})"
+            f"part of the text is cannot be told ({n_of(len(ids), 'token')} against {len(split)})"
         )
     return [Sound(tuple(grown), grown.count(placeholder), _features(adapter, made))] if clips else []
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.clock import ScatteredClock, TokenClock
 from mechaudio.models.adapter import Adapter, TokenTiming
@@ -108,7 +109,7 @@ def too_short(owner: str, n_samples: int, adapter: Adapter) -> ValueError:
     """Make the error for a clip that gives no audio token."""
     rate = adapter.sampling_rate
     return ValueError(
-        f"{owner}: its clip of {n_samples / rate:.3f} s ({n_samples} samples) gives no audio token; "
+        f"{owner}: its clip of {n_samples / rate:.3f} s ({n_of(n_samples, 'sample')}) gives no audio token; "
         f"{adapter.network_class} needs at least {shortest_clip(adapter) / rate:.3f} s"
     )
 

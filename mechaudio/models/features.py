@@ -47,7 +47,7 @@ def refuse_changed_torch() -> None:
     if device.type != "cpu":
         raise ValueError(
             f"torch's default device is {str(device)!r}, and what nobody gives a device would be made there: "
-            f"torch.set_default_device(None), and open the network where it is meant to be, ma.load(name, "
+            "torch.set_default_device(None), and open the network where it is meant to be, ma.load(name, "
             f"device={str(device)!r})"
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mechaudio.arguments import n_of
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import cache_name
 
@@ -50,15 +51,16 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
     placeholders = int((ids == placeholder).sum())
     if placeholders and features is None:
         raise ValueError(
-            f"the prompt has {placeholders} audio placeholders but no {adapter.features!r}: {adapter.network_class} "
-            f"would read them as "
+            f"the prompt has {n_of(placeholders, 'audio placeholder')} but no {adapter.features!r}: "
+            f"{adapter.network_class} "
+            "would read them as "
             "ordinary tokens and hear nothing. Pass the features along (ma.prompt does), or ask without audio "
             "(condition='caption')"
         )
     if features is not None and not placeholders:
         raise ValueError(
             f"{adapter.features!r} were given, but no audio placeholder (id {placeholder}) is in input_ids: "
-            f"the audio would "
+            "the audio would "
             "be ignored. Put the placeholders in, or leave the features out"
         )
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch, TokenTexts
@@ -221,7 +221,7 @@ def _refuse_other_bands(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
     given, wanted = features.shape[1 if adapter.frames_axis == -1 else -1], bands_of(model.network, adapter)
     if given != wanted:
         raise ValueError(
-            f"{adapter.features!r} {tuple(features.shape)} have {given} numbers in a frame, the audio tower of "
+            f"{adapter.features!r} {tuple(features.shape)} have {n_of(given, 'number')} in a frame, the audio tower of "
             f"{name_of(model)!r} takes {wanted}: they come from the processor of another checkpoint. Make them with "
             "its own"
         )
@@ -331,8 +331,9 @@ def _refuse_miscounted(adapter: Adapter, inputs: Mapping[str, Any], placeholders
     made = tokens_of_features(adapter, features, mask)
     if made != placeholders:
         raise ValueError(
-            f"input_ids hold {placeholders} audio placeholders (id {audio_token}), but "
-            f"{adapter.features!r} {tuple(features.shape)} make {made} audio tokens: there must be one placeholder per "
+            f"input_ids hold {n_of(placeholders, 'audio placeholder')} (id {audio_token}), but "
+            f"{adapter.features!r} {tuple(features.shape)} make {n_of(made, 'audio token')}: there "
+            "must be one placeholder per "
             "token. Take both from one call of the processor"
         )
     sizes = None if adapter.features_sizes is None else inputs.get(adapter.features_sizes)

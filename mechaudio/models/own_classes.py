@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from mechaudio.arguments import n_of
 from mechaudio.models.network import Network
 from mechaudio.showing import count_of
 
@@ -111,7 +112,7 @@ def refuse_another_count(n_tokens: int, audio: Bool[Tensor, "batch position"]) -
     """
     if n_tokens != int(audio.sum()):
         raise ValueError(
-            f"the clips make {n_tokens} audio tokens, input_ids have {int(audio.sum())}: either ids were "
+            f"the clips make {n_of(n_tokens, 'audio token')}, input_ids have {int(audio.sum())}: either ids were "
             "changed, or the processor counts otherwise than the network; one that takes sizes= needs those of the "
             "network's config, such as its merging"
         )

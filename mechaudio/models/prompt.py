@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.stored import opened
 from mechaudio.models.adapter import Adapter
@@ -289,7 +289,7 @@ def _silent(model: OpenedModel, owner: str, n_samples: int, n_tokens: int) -> di
 
 def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent: int) -> NoReturn:
     raise ValueError(
-        f"{owner}: the clip gives {n_tokens} audio tokens, silence of the same length "
+        f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length "
         f"{n_silent}: the processor of {adapter.network_class} makes tokens by content, and positions could not be "
         "compared"
     )
@@ -403,6 +403,7 @@ def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
     longest = getattr(adapter.decoder.own_config(network.config), "max_position_embeddings", None)
     if longest is not None and width > longest:
         raise ValueError(
-            f"the longest prompt has {width} tokens, {adapter.network_class} was built for {longest} positions: use "
+            f"the longest prompt has {n_of(width, 'token')}, {adapter.network_class} was built for "
+            f"{n_of(longest, 'position')}: use "
             "shorter clips or texts"
         )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.showing import count_of
 
@@ -51,12 +52,12 @@ def select(batch: PromptBatch, where: Where) -> Positions:
     if len(rows) != batch.n_rows:
         raise ValueError(
             f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here); got "
-            f"{len(rows)} lists"
+            f"{n_of(len(rows), 'list')}"
         )
     n_positions = batch.n_positions - batch.n_forced
     for position in {position for row in rows for position in row}:
         if not -n_positions <= position < n_positions:
-            raise IndexError(f"position {position} is outside the prompts of {n_positions} positions")
+            raise IndexError(f"position {position} is outside the prompts of {n_of(n_positions, 'position')}")
     return tuple(tuple(sorted({position % n_positions for position in row})) for row in rows)
 
 
@@ -117,5 +118,5 @@ def heads_among(heads: Sequence[int], n_heads: int) -> list[int]:
             raise IndexError(f"there is no head {head}: a layer has heads 0 to {n_heads - 1} here")
     counted = [head % n_heads for head in heads]
     if len(set(counted)) < len(counted):
-        raise ValueError(f"heads {list(heads)} name one of {n_heads} heads twice: name each once")
+        raise ValueError(f"heads {list(heads)} name one of {n_of(n_heads, 'head')} twice: name each once")
     return counted

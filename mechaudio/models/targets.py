@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mechaudio.arguments import n_of
 from mechaudio.labelled import ANYTHING_ELSE
 from mechaudio.models.continuation import continuation
 from mechaudio.question import AudioQuestion

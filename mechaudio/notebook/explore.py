@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechaudio.analyses.prompt_attention import prompt_attention
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.sounds import SAMPLE_RATE
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import Inputs, as_prompts

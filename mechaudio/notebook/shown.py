@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from itertools import groupby
 
+from mechaudio.arguments import n_of
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.audio.stored import opened
 from mechaudio.experiments.evaluation import Evaluation
@@ -68,11 +69,11 @@ def _batch(batch: PromptBatch) -> str:
     legend = " ".join(chip(role, _colour(role)) for role in roles if any(batch.spans[role]))
     prompts = [_prompt(batch, row, roles) for row in range(min(PROMPTS, batch.n_rows))]
     more = (
-        note(f"and {batch.n_rows - PROMPTS} more prompts; batch[{PROMPTS}] is the next")
+        note(f"and {n_of(batch.n_rows - PROMPTS, 'more prompt')}; batch[{PROMPTS}] is the next")
         if batch.n_rows > PROMPTS
         else ""
     )
-    title = f"{batch.n_rows} prompts x {batch.n_positions} positions for {batch.family}"
+    title = f"{n_of(batch.n_rows, 'prompt')} x {n_of(batch.n_positions, 'position')} for {batch.family}"
     condition = f", condition {batch.condition!r}" if batch.condition else ""
     return frame(title + condition, legend, *prompts, more)
 
@@ -94,12 +95,12 @@ def _prompt(batch: PromptBatch, row: int, roles: Sequence[str]) -> str:
             parts.append(note(f"{count_of(len(stretch), 'position')} of padding"))
         elif kind == "audio":
             ends = f", {labels[stretch[0]][2:]} to {labels[stretch[-1]][2:]}" if batch.clocks[row] else ""
-            parts.append(chip(f"♪ {len(stretch)} audio tokens{ends}", _colour("audio"), f"audio: {span}"))
+            parts.append(chip(f"♪ {n_of(len(stretch), 'audio token')}{ends}", _colour("audio"), f"audio: {span}"))
         else:
             words = _running([labels[place] for place in stretch])
             parts.append(chip(words, _colour(kind), f"{kind or 'no role'}: {span}"))
     left_out = len(labels) - TOKENS - kinds.count("audio")
-    end = note(f"and {left_out} more positions") if left_out > 0 else ""
+    end = note(f"and {n_of(left_out, 'more position')}") if left_out > 0 else ""
     name = batch.questions[row].id if batch.questions else f"row {row}"
     return f'{note(name)}<div style="line-height:1.7">{"".join(parts)}</div>{end}'
 
@@ -127,13 +128,13 @@ def _edit(edit: Edit) -> str:
 @html_of.register
 def _grid(grid: Grid) -> str:
     axes = table(["parameter", "values"], [(name, ", ".join(map(str, values))) for name, values in grid.axes.items()])
-    return frame(f"{len(grid)} interventions, every combination of", axes, note(f"the first: {grid[0]}"))
+    return frame(f"{n_of(len(grid), 'intervention')}, every combination of", axes, note(f"the first: {grid[0]}"))
 
 
 @html_of.register
 def _cache(cache: Cache) -> str:
     megabytes = sum(value.numel() * value.element_size() for value in cache.values()) / 2**20
-    return frame(f"{len(cache)} tensors, {megabytes:.1f} MB", _recorded(cache))
+    return frame(f"{n_of(len(cache), 'tensor')}, {megabytes:.1f} MB", _recorded(cache))
 
 
 def _recorded(cache: Mapping) -> str:
@@ -186,8 +187,8 @@ def _tabulated(rows: object, n_rows: int) -> str:
     known = [name for name in rows.columns if name != "clip"]  # the digest of a recording says nothing to a reader
     columns = known[:COLUMNS]
     shown = table(columns, rows[columns].itertuples(index=False))
-    more = [f"the first {len(rows)} of {n_rows} rows"] * (n_rows > len(rows))
-    more += [f"{len(columns)} of {len(rows.columns)} columns"] * (len(known) > COLUMNS)
+    more = [f"the first {len(rows)} of {n_of(n_rows, 'row')}"] * (n_rows > len(rows))
+    more += [f"{len(columns)} of {n_of(len(rows.columns), 'column')}"] * (len(known) > COLUMNS)
     return shown + note("; ".join(more))
 
 

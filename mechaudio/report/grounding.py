@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.grounding_study import GroundingStudy
 from mechaudio.metrics.estimates import Estimate, Proportion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.mata_result import MataChoice, MataStudy
 from mechaudio.report.mata_tables import PAPER, mata_published, mata_tables
 from mechaudio.report.study_page import LISTENING, Part, Report, first_figure, report_of
@@ -95,7 +95,7 @@ def mata_findings(study: MataStudy) -> tuple[str, ...]:
     sentences = [
         *heard_where(study.listens, [study.settings.queries]),
         Finding(
-            f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answers')} are right.",
+            f"Without MATA {percent(clean)} of {of_clips(clean.n, clean.n_clips, 'answer')} are right.",
             sure=True,
             size=1.0,  # all others are compared with it
         ),
@@ -114,7 +114,10 @@ def _attention(study: MataStudy) -> str:
     lowered = (
         "raises audio attention in every layer"
         if not falls
-        else f"lowers audio attention in {len(falls)} of {len(scores.layers)} layers ({', '.join(map(str, falls))})"
+        else (
+            f"lowers audio attention in {len(falls)} of {n_of(len(scores.layers), 'layer')} "
+            f"({', '.join(map(str, falls))})"
+        )
     )
     return Finding(
         f"Of the last position's scores on audio, {100 * scores.negative.min():.0f} to "

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.scale import ROUNDING
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import fewest
 from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.metrics.ranking import largest_first
@@ -167,8 +167,8 @@ def _of_how_many(patching: PatchingMap) -> str:
     if len(effects) == 1:
         return ""
     if np.ptp(effects) <= ROUNDING:
-        return f" All {len(effects)} places have an effect of this size."
-    return f" As the largest of {len(effects)} places it is likely overstated."
+        return f" All {n_of(len(effects), 'place has', 'places have')} an effect of this size."
+    return f" As the largest of {n_of(len(effects), 'place')} it is likely overstated."
 
 
 def _right(patching: PatchingMap, logits: np.ndarray) -> int:
@@ -214,6 +214,6 @@ def patching_tables(patching: PatchingMap) -> tuple[Table, ...]:
     )
     top = [rows[place] for place in largest[:TOP]]
     return (
-        Table("top_places", f"The {len(top)} largest effects of {what}", note, columns, tuple(top)),
+        Table("top_places", f"The {n_of(len(top), 'largest effect')} of {what}", note, columns, tuple(top)),
         Table("all_places", f"All effects of {what}", note, columns, tuple(rows.values())),
     )

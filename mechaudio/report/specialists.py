@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool
 
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import AgainstControl
 from mechaudio.metrics.association import FEWEST
@@ -130,8 +130,8 @@ def _hearing(study: SpecialistsStudy) -> Finding:
     change = study.hearing[0].change
     differs = "differs" if change.test.p < SIGNIFICANT else "does not differ significantly"
     return Finding(
-        f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answers')} are "
-        f"right, with silence in its place "
+        f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answer')} are "
+        "right, with silence in its place "
         f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, {named(change.test)}). Guessing would "
         f"get "
         f"{study.chance.mean():.1%}.",
@@ -211,7 +211,8 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
     n = of_clips(len(score.ids), auc.n_clips)
     sentences: list[str] = [
         Finding(
-            f"On the {n} that the heads were not chosen on, the listening score of {study.k} heads {tells} right "
+            f"On the {n} that the heads were not chosen on, the listening score of "
+            f"{n_of(study.k, 'head')} {tells} right "
             f"answers from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
             f"{score.random_auc.mean():.3f} in the mean; {score.p_random:.0%} of the sets do as well "
             f"({p_value(p['random'])}, Holm).",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mechaudio.analyses.listening_score import ListeningCheck
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.roc import RocAuc
@@ -108,7 +108,7 @@ def _heads(study: SpecialistsStudy) -> Table:
     named = f" Heads that give the audio the same share in every question: {', '.join(constant)}." if constant else ""
     return Table(
         "heads",
-        f"The {len(rows)} heads of largest correlation with right answers",
+        f"The {n_of(len(rows), 'head')} of largest correlation with right answers",
         f"On questions ({questions_of(len(scores.measured.ids), scores.measured.clips)}). r: point-biserial "
         "correlation of the last position's attention to "
         f"audio with right answers, with its {100 * scores.confidence:g}% interval; q: p after Benjamini "
@@ -165,7 +165,7 @@ def _checks(study: SpecialistsStudy) -> Table:
                 rows.append((what, "score" if of == "score" else "unweighted", among, found))
     return Table(
         "checks",
-        f"Where the listening score of {study.k} heads is higher",
+        f"Where the listening score of {n_of(study.k, 'head')} is higher",
         "AUC: the chance that a question of the first kind scores above one of the second, 0.5 if there is no "
         "difference, with its 95% interval (Newcombe) and the p value of Mann and Whitney's test, stratified within "
         "tasks; p Holm: corrected over the rows; the last columns count the two kinds. A dash: fewer than two "

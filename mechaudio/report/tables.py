@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.notebook import pieces
 from mechaudio.showing import Shown
 from mechaudio.viz.theme import number
@@ -133,7 +133,9 @@ class Table(Shown):
             raise ValueError(f"table {self.name!r} has two columns of one name: {', '.join(names)}")
         for row in self.rows:
             if len(row) != len(names):
-                raise ValueError(f"table {self.name!r} has {len(names)} columns, and a row of {len(row)}: {row}")
+                raise ValueError(
+                    f"table {self.name!r} has {n_of(len(names), 'column')}, and a row of {len(row)}: {row}"
+                )
 
     @property
     def shown_columns(self) -> tuple[Column, ...]:

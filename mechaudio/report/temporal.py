@@ -123,7 +123,7 @@ def _conditions(study: TemporalStudy) -> list[str]:
     sentences: list[str] = [
         Finding(
             f"With the recording {percent(recording.overall)} of "
-            f"{of_clips(recording.overall.n, recording.overall.n_clips, 'answers')} are right.",
+            f"{of_clips(recording.overall.n, recording.overall.n_clips, 'answer')} are right.",
             "accuracies",
             sure=True,
             size=1.0,  # all others are compared with it
@@ -208,7 +208,7 @@ def _scaling_or_upweighting(study: TemporalStudy) -> str:
     verdict = _verdict("scaling", "upweighting", study.scaling_against_upweighting)
     return Finding(
         f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}{by_lot(scaling)}) "
-        f"changes the share of "
+        "changes the share of "
         f"right answers of the other half by {points(scaling.held_out.change)}, the best upweighting "
         f"({upweighting.arm}{by_lot(upweighting)}) by {points(upweighting.held_out.change)}. {verdict}",
         "fixes",

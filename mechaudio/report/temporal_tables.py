@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.choosing import Tested
 from mechaudio.experiments.published import PAPER_SETTINGS
 from mechaudio.experiments.temporal_arms import Arm

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from mechaudio.analyses.listening_sentence import NAMES
 from mechaudio.analyses.where_it_listens import WhereItListens
+from mechaudio.arguments import n_of
 from mechaudio.experiments.choosing import Choice
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.significance import McNemar
@@ -106,7 +107,7 @@ def lacking(unanswered: Bool[np.ndarray, "variant question"], clean: int = 0) ->
     missing = int(unanswered.sum()) + clean
     if not missing:
         return ()
-    variants = f"{unanswered.any(axis=1).sum()} of {len(unanswered)} variants"
+    variants = f"{unanswered.any(axis=1).sum()} of {n_of(len(unanswered), 'variant')}"
     return (
         f"{count_of(missing, 'answer')} {'is' if missing == 1 else 'are'} missing, because logits of "
         f"their choices are NaN or overflow ({variants}, and "
@@ -125,9 +126,9 @@ def p_value(p: float) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
-def of_clips(n: int, clips: int | None, what: str = "questions") -> str:
+def of_clips(n: int, clips: int | None, what: str = "question") -> str:
     """Count questions, or answers, and their clips where these are fewer."""
-    return f"{n} {what}" if clips is None else f"{n} {what} of {clips} clips"
+    return n_of(n, what) + ("" if clips is None else f" of {n_of(clips, 'clip')}")
 
 
 def named(test: McNemar) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from mechaudio.arguments import checks_arguments, shown
+from mechaudio.arguments import checks_arguments, n_of, shown
 from mechaudio.data.corpus import Problems
 from mechaudio.data.tables import read_json, read_table
 from mechaudio.data.temporal_phrases import TASKS

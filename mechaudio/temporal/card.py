@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from mechaudio.arguments import n_of
 from mechaudio.writing import markdown
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def card(benchmark: "Benchmark") -> str:
     chance = f"{1 / benchmark.settings.n_choices:.1%}"
     parts = [
         "# Temporal questions",
-        f"{len(benchmark)} multiple-choice questions about {benchmark.n_clips} annotated clips"
+        f"{n_of(len(benchmark), 'multiple-choice question')} about {n_of(benchmark.n_clips, 'annotated clip')}"
         f"{f' of {markdown(benchmark.corpus)}' if benchmark.corpus else ''}, built by mechaudio after *A Closer Look "
         "at Failure Modes in Temporal Understanding of Large Audio-Language Models* (Interspeech 2026). Chance is "
         f"{chance}.",
@@ -43,9 +44,10 @@ def card(benchmark: "Benchmark") -> str:
         _table(("task", "reason", "clips"), _dropped_rows(benchmark)),
         "## The options",
         f"Right letters: {_counts(letters)}. Wrong options from the same clip: {origins['clip']}; from other clips: "
-        f"{origins['elsewhere']}. {_leads(leads)} {captioned} questions have a caption.",
-        f"The {len(benchmark)} questions are about {clips} clips, {shared} of them with more than one question. "
-        f"Questions of one "
+        f"{origins['elsewhere']}. {_leads(leads)} {n_of(captioned, 'question has', 'questions have')} a caption.",
+        f"The {n_of(len(benchmark), 'question is', 'questions are')} about {n_of(clips, 'clip')}, "
+        f"{shared} of them with more than one question. "
+        "Questions of one "
         'clip are not independent: split by clip (`meta["clip"]`), and take them as a cluster in intervals and '
         "tests.",
         "A wrong option from elsewhere is a sound that is not annotated in the clip; free-text annotations may call a "

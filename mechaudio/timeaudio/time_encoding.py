@@ -39,7 +39,7 @@ def window_rows(
     """
     if n_windows < 1 or not 0 < seconds < math.inf or n_rows < 2:
         raise ValueError(
-            f"need at least one window, a finite length in seconds, and a row beside that of the filling; got "
+            "need at least one window, a finite length in seconds, and a row beside that of the filling; got "
             f"{n_windows=}, {seconds=}, {n_rows=}"
         )
     number = torch.arange(1, n_windows + 1)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.timeaudio.markers import MARKERS
 
 Head = Literal["lm_head", "embed"]
@@ -57,7 +57,7 @@ def add_markers(
     if max(signs.values()) >= len(tables[0].weight):
         raise ValueError(
             f"the tokenizer writes digits with ids up to {max(signs.values())}, and the network has "
-            f"{len(tables[0].weight)} embeddings: give its own tokenizer"
+            f"{n_of(len(tables[0].weight), 'embedding')}: give its own tokenizer"
         )
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in MARKERS])
     written: Any = tokenizer.convert_tokens_to_ids(list(MARKERS))

@@ -14,7 +14,7 @@ from nnsight.intervention.interleaver import OutOfOrderError
 from nnsight.intervention.tracer import InterleavingTracer
 from nnsight.tracing.tracer import WithBlockNotFoundError
 
-from mechaudio.arguments import check, names_arguments, shown
+from mechaudio.arguments import check, n_of, names_arguments, shown
 from mechaudio.models.adapter import Adapter, InBlocks, Stack
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.features import refuse_changed_torch
@@ -394,7 +394,8 @@ class AudioLM(NNsight):
     def __repr__(self) -> str:
         """The class, its size and where it is."""
         return (
-            f"AudioLM({type(self._module).__name__}: {self.n_layers} layers x {self.n_heads} heads, d_model "
+            f"AudioLM({type(self._module).__name__}: {n_of(self.n_layers, 'layer')} x "
+            f"{n_of(self.n_heads, 'head')}, d_model "
             f"{self.d_model}; "
             f"{self._towers()}; {self._module.dtype}, {self.device})"
         )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mechaudio.arguments import check
+from mechaudio.arguments import check, n_of
 from mechaudio.results import keep
 from mechaudio.showing import NamesTheWay, Shown
 from mechaudio.tracing.elsewhere import OF_CACHE
@@ -118,7 +118,7 @@ class Cache(NamesTheWay, Shown, Mapping):
             for (name, layer), value in self.tensors.items()
         ]
         megabytes = sum(value.numel() * value.element_size() for value in self.tensors.values()) / 2**20
-        return "\n".join([f"Cache of {len(self)} tensors, {megabytes:.1f} MB", *lines])
+        return "\n".join([f"Cache of {n_of(len(self), 'tensor')}, {megabytes:.1f} MB", *lines])
 
 
 def _name_and_layer(key: Any) -> tuple[str, int | None]:

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils.hub import cached_file
 
+from mechaudio.arguments import n_of
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.network import Network
 from mechaudio.notices import warn
@@ -129,7 +130,8 @@ def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any],
         )
     if unexpected:
         warn(
-            f"{file} holds {len(unexpected)} tensors of parts that {type(network).__name__} does not have, and that "
+            f"{file} holds {n_of(len(unexpected), 'tensor')} of parts that {type(network).__name__} "
+            "does not have, and that "
             f"are left out: {_some(unexpected)}"
         )
 
@@ -172,7 +174,8 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
     ]
     if twice:
         raise ValueError(
-            f"the weights in {str(folder)!r} hold {len(twice)} tensors twice ({_some(twice)}): fetch or save them again"
+            f"the weights in {str(folder)!r} hold {n_of(len(twice), 'tensor')} twice "
+            f"({_some(twice)}): fetch or save them again"
         )
 
 

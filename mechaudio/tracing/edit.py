@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from mechaudio.arguments import check_fields
+from mechaudio.arguments import check_fields, n_of
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.models.selection import heads_among
 from mechaudio.showing import Shown
@@ -118,6 +118,6 @@ class Add:
         width = value.shape[-1]
         if self.vectors.shape[-1] < width or self.vectors[..., width:].any():
             raise ValueError(
-                f"the directions have {self.vectors.shape[-1]} numbers, and heads of this layer give {width}"
+                f"the directions have {n_of(self.vectors.shape[-1], 'number')}, and heads of this layer give {width}"
             )
         return heads_among(self.heads or (), value.shape[2])

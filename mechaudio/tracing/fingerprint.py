@@ -20,6 +20,7 @@ import torch
 from accelerate.utils import align_module_device, has_offloaded_params
 from torch import Tensor, nn
 
+from mechaudio.arguments import n_of
 from mechaudio.models.network import Network
 from mechaudio.tracing.audio_lm import AudioLM
 
@@ -59,8 +60,9 @@ def fingerprint(model: AudioLM) -> dict[str, Any]:
     model.refuse_unfit()
     if hooks := model.foreign_hooks:
         raise ValueError(
-            f"a run that is kept cannot say what {len(hooks)} forward hooks on the network do ({hooks[0]}): remove "
-            "them (handle.remove()), give what they do as interventions, or leave out= away"
+            f"a run that is kept cannot say what {n_of(len(hooks), 'forward hook does', 'forward hooks do')} on the "
+            f"network ({hooks[0]}): remove them (handle.remove()), give what they do as interventions, or leave out= "
+            "away"
         )
     network = model.network
     generation = getattr(network, "generation_config", None)

@@ -19,6 +19,7 @@ from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mechaudio.arguments import n_of
 from mechaudio.models.adapter import Stack
 from mechaudio.models.network import Network
 from mechaudio.tracing.exchange import Exchange
@@ -143,7 +144,8 @@ class OutputProjection:
         """
         if not self.n_heads or received.shape[-1] % self.n_heads:
             raise HookPointError(
-                f"{self.receives} is {received.shape[-1]} wide and cannot be shared out among {self.n_heads} heads: "
+                f"{self.receives} is {received.shape[-1]} wide and cannot be shared out among "
+                f"{n_of(self.n_heads, 'head')}: "
                 "the adapter's `output` has to name the module that mixes what the heads give"
             )
         heads = received.unflatten(-1, (self.n_heads, -1))

@@ -223,7 +223,7 @@ def parse(name: str) -> tuple[str, int | None]:
         f"no hook point {name!r}. Per layer there are {', '.join(LAYER_POINTS)} (prefix 'audio.' for the tower, "
         f"{', '.join(repr(f'{other}.') for other in tower_names())} for further ones), once in the model "
         f"{', '.join(MODEL_POINTS)}; 'blocks.3.attn.hook_pattern' and 'audio.blocks.1.hook_resid_post' are understood "
-        f"too"
+        "too"
     )
 
 

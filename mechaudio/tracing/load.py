@@ -405,7 +405,7 @@ def _assembling(*families: str) -> str:
 
 def _own_class() -> str:
     return (
-        f"To open it, write its class in transformers' conventions, describe it to ma.register(adapter), and open "
+        "To open it, write its class in transformers' conventions, describe it to ma.register(adapter), and open "
         f"AudioLM(network, processor): {ADDING_A_MODEL}"
     )
 
@@ -462,7 +462,7 @@ def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:
     if folder.is_dir() and not any((folder / name).exists() for name in _PROCESSOR_FILES):
         warn(
             f"{where} holds no processor ({' or '.join(_PROCESSOR_FILES)}): the model takes dicts of its own inputs, "
-            f"not questions. Save the "
+            "not questions. Save the "
             "processor into the folder, or build AudioLM(network, processor)"
         )
         return None
@@ -471,7 +471,7 @@ def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:
     except ImportError as error:
         raise ImportError(
             f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "
-            f"'mechaudio[omni]'` brings what "
+            "'mechaudio[omni]'` brings what "
             "Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's does, `pip install torchaudio` "
             "what Granite Speech's and Fun-ASR's do. Without it, AudioLM(network) takes dicts of the network's inputs"
         ) from error

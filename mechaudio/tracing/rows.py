@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mechaudio.arguments import n_of
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.models.selection import select
 from mechaudio.tracing.exchange import Exchange
@@ -40,7 +41,7 @@ def row_positions(batch: PromptBatch | None, rows: Rows, *, fill: bool = False) 
         if len(set(lengths)) > 1 or 0 in lengths:
             raise ValueError(
                 f"span {rows!r} has {lengths} positions in the rows of this batch; rows read together must be equally "
-                f"many, and at "
+                "many, and at "
                 "least one: group the questions, or give positions"
             )
         return torch.tensor(span)
@@ -58,7 +59,7 @@ def row_positions(batch: PromptBatch | None, rows: Rows, *, fill: bool = False) 
     n_positions = batch.n_positions - batch.n_forced
     for position in {position for positions in wanted for position in positions}:
         if not -n_positions <= position < n_positions:
-            raise IndexError(f"position {position} is outside the prompts of {n_positions} positions")
+            raise IndexError(f"position {position} is outside the prompts of {n_of(n_positions, 'position')}")
     return torch.tensor([list(positions) for positions in wanted]) % n_positions
 
 

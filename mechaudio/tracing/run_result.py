@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechaudio.arguments import n_of
 from mechaudio.kinds import MaybeNone
 from mechaudio.metrics.choices import REMEDY_OF_NAN
 from mechaudio.models.batch import PromptBatch
@@ -151,7 +152,7 @@ class Run(NamesTheWay, Result):
         """The prompts, and what was kept."""
         logits = "no logits" if self.logits is None else f"logits {list(self.logits.shape)}"
         sound = "" if self.tower_calls else ", nothing heard"
-        return f"<Run of {self.batch.n_rows} prompts: {logits}, {recorded(self.cache)}{sound}>"
+        return f"<Run of {n_of(self.batch.n_rows, 'prompt')}: {logits}, {recorded(self.cache)}{sound}>"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -224,7 +225,10 @@ class Generation(Result):
         """The prompts, the beginning of the first text, and what was kept."""
         first = f", the first {self.texts[0][:40]!r}" if self.texts else ""
         kept = f"; {recorded(self.steps[0])} at every step" if self.steps else ""
-        return f"<Generation of {self.tokens.shape[1]} tokens for {self.batch.n_rows} prompts{first}{kept}>"
+        return (
+            f"<Generation of {n_of(self.tokens.shape[1], 'token')} for "
+            f"{n_of(self.batch.n_rows, 'prompt')}{first}{kept}>"
+        )
 
 
 def names_of(batch: PromptBatch) -> list[str]:
@@ -254,7 +258,7 @@ def warn_of_nan(cache: Cache, batch: PromptBatch) -> None:
     prompts = names_of(batch)
     lost = value.flatten(1).isnan().any(-1).tolist() if len(value) == len(prompts) else []
     rows = [prompt for prompt, is_lost in zip(prompts, lost, strict=False) if is_lost]
-    named = f" in {len(rows)} of {len(prompts)} prompts ({rows[0]!r} first)" if rows else ""
+    named = f" in {len(rows)} of {n_of(len(prompts), 'prompt')} ({rows[0]!r} first)" if rows else ""
     warn(
         f"{where} holds NaN{named}, as {len(with_nan)} of the {len(cache)} tensors that were kept do: nothing can be "
         f"measured in them. {REMEDY_OF_NAN}"

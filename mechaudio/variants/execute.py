@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from mechaudio.arguments import n_of
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.progress import bar
@@ -167,7 +168,7 @@ def _jobs(work: _Work) -> list[Job]:
         return [(work.rows, list(variants), None)]
     groups = padding_groups(model.adapter, batch)
     if len(groups) > 1:
-        warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+        warn_of_leaks(model.adapter, f"they run in {n_of(len(groups), 'group')} of rows, which takes longer")
     if why is not None:
         return [(group, list(variants), why) for group in groups]
     jobs = list[Job]()

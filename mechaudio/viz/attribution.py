@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, laid_out, pale, plain, whiskers
@@ -36,7 +36,7 @@ def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, questi
     """
     n = len(written.ids)
     if question is not None and not 0 <= question < n:
-        raise IndexError(f"there are {n} questions, from 0; got {question}")
+        raise IndexError(f"there is no question {question}: of {n_of(n, 'question')}, the first is 0")
     chosen = slice(None) if question is None else slice(question, question + 1)
     if by == "second" and question is None and n > 1:
         raise ValueError("seconds of different clips are not added: say which question=")

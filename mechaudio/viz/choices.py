@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.listen import Listening
 from mechaudio.viz.theme import CLEAR, LEGEND_BELOW, ROLE_COLOURS, laid_out, plain
 
@@ -50,7 +50,7 @@ def choice_probabilities(listening: Listening) -> go.Figure:
     return laid_out(
         figure,
         "How probable each choice is (n = 1 question)",
-        f"softmax over the {len(names)} letters{known}",
+        f"softmax over the {n_of(len(names), 'letter')}{known}",
         height=180 + 46 * len(names),
         barmode="group",
         bargap=0.3,

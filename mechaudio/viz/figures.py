@@ -25,7 +25,7 @@ from mechaudio.analyses.specialist_heads import HeadScores
 from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
 from mechaudio.analyses.where_it_listens import WhereItListens
-from mechaudio.arguments import names_arguments
+from mechaudio.arguments import n_of, names_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.lenses.logit_lens import LogitLens
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.viz.theme import SEQUENTIAL, laid_out, plain, write_cells
 
 WRITTEN = 24
@@ -25,7 +25,7 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
         IndexError: There is no such question.
     """
     if not 0 <= question < len(lens.ids):
-        raise IndexError(f"there are {len(lens.ids)} questions, from 0; got {question}")
+        raise IndexError(f"there is no question {question}: of {n_of(len(lens.ids), 'question')}, the first is 0")
     labels = lens.labels[question]
     n, depths = len(labels), len(lens.depths)
     probability = lens.top_probability[question, :, :n, 0]

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
 from mechaudio.showing import count_of
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, laid_out, whiskers

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.attention_flow import AttentionFlow
 from mechaudio.analyses.cut_edges import ALL
 from mechaudio.analyses.where_it_listens import LEVEL, WhereItListens, window_name
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import FAINT, INK, ROLE_COLOURS, laid_out, number, of_words, plain
 
@@ -150,7 +150,10 @@ def _draw_arrow(
 
 
 def _answers(flow: AttentionFlow, cell: tuple[int, int]) -> str:
-    return f"{int(flow.clean_correct.sum())} right answers become {int(flow.correct[cell].sum())}"
+    return (
+        f"{n_of(int(flow.clean_correct.sum()), 'right answer becomes', 'right answers become')} "
+        f"{int(flow.correct[cell].sum())}"
+    )
 
 
 def _draw_roles(figure: go.Figure, found: WhereItListens, roles: Sequence[str], height: float, *, first: bool) -> None:

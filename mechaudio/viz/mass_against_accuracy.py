@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import questions_of
@@ -75,7 +75,7 @@ def mass_against_accuracy(
         f"bars: {100 * confidence:g}% intervals over clips, of each variant alone"
     )
     if left_out:
-        note += f"; {left_out} variants that do not act on attention scores are left out"
+        note += f"; left out: {n_of(left_out, 'variant')} without an effect on attention scores"
     for line in ("add_vline", "add_hline"):
         getattr(figure, line)(0, line={"color": INK, "width": 1, "dash": "dot"}, layer="below")
     return laid_out(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import EffectMap
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import fewest
 from mechaudio.showing import count_of
 from mechaudio.tracing.hook_points import in_tower
@@ -194,9 +194,11 @@ def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
 def _why_none(found: EffectMap, needed: int) -> str:
     """Why no place has an interval."""
     if found.scale.n_clips < needed:
-        return f"they take {needed} pairs" + (" about different clips" if found.scale.defined.sum() >= needed else "")
+        return f"they take {n_of(needed, 'pair')}" + (
+            " about different clips" if found.scale.defined.sum() >= needed else ""
+        )
     if found.scale.counted_clips(found.values).max() < needed:
-        return f"they take {needed} pairs with the same place"
+        return f"they take {n_of(needed, 'pair')} with the same place"
     return "clean and corrupted may not differ in the mean"
 
 

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.patching.effect_map import EffectMap
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.question import AudioQuestion
 from mechaudio.viz.event_track import draw_events, lanes
 from mechaudio.viz.patching_map import DIRECTIONS, axis_title, metric_name, scale_bar
@@ -62,7 +62,7 @@ def patching_over_sound(
     *layered, across = found.axes
     if across != "second" or layered not in ([], ["layer"]):
         raise ValueError(
-            f"the time axis takes a map over second, or over layer and second; this one goes over "
+            "the time axis takes a map over second, or over layer and second; this one goes over "
             f"{', '.join(found.axes)}: patch with over=('layer', 'second')"
         )
     pair = _pair(found, question, pair)
@@ -109,7 +109,8 @@ def _pair(found: EffectMap, question: AudioQuestion, pair: int | None) -> int:
         pairs = [index for index, name in enumerate(found.ids) if name == question.id]
         if len(pairs) != 1:
             raise ValueError(
-                f"the map has {len(pairs)} pairs whose clean question is {question.id!r}: say which one with pair=, 0 "
+                f"the map has {n_of(len(pairs), 'pair')} whose clean question is {question.id!r}: say "
+                "which one with pair=, 0 "
                 f"to {len(found.ids) - 1}"
             )
         (pair,) = pairs

@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.spans import ROLES
 from mechaudio.viz.theme import INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, plain, titled
@@ -162,11 +162,12 @@ def pattern(
     """
     n_queries, n_keys = weights.shape
     if len(tokens) != n_keys:
-        raise ValueError(f"one token label per key is needed: {n_keys} keys, {len(tokens)} labels")
+        raise ValueError(f"one token label per key is needed: {n_of(n_keys, 'key')}, {n_of(len(tokens), 'label')}")
     places = range(n_queries) if queries is None and n_queries == n_keys else queries
     if places is None or len(places) != n_queries:
         raise ValueError(
-            f"weights holds {n_queries} query rows for {n_keys} keys: give queries= the position of each row, "
+            f"weights holds {n_of(n_queries, 'query row')} for {n_of(n_keys, 'key')}: give queries= "
+            "the position of each row, "
             f"got {queries}"
         )
     spans = {} if spans is None else spans
@@ -179,7 +180,7 @@ def pattern(
     z = np.where(future & (z == 0), np.nan, z)
     pooled = max(len(cell.positions) for cell in columns)
     if note is None and pooled > 1:
-        note = f"audio: {pooled} tokens a cell, attention summed over its keys and averaged over its queries"
+        note = f"audio: {n_of(pooled, 'token')} a cell, attention summed over its keys and averaged over its queries"
     return _figure(z, rows, columns, titled(title, note))
 
 

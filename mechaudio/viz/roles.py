@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.attention_mass import AttentionMass
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
 from mechaudio.showing import count_of
 from mechaudio.viz.theme import SEQUENTIAL, label_axis, laid_out, number, write_cells

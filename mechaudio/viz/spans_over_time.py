@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.grounding_study import GroundingStudy
 from mechaudio.metrics.captions import normalised
@@ -99,7 +99,7 @@ def spans_over_time(
     if len(starts) > 1:
         note += "; lines between questions"
     if questions is None and len(drawn) < n:
-        note += f"; the first {len(drawn)} of {n} questions"
+        note += f"; the first {len(drawn)} of {n_of(n, 'question')}"
     return laid_out(
         figure,
         title or f"Spans of {plain(study.provenance.checkpoint)}, {questions_of(len(drawn))}",

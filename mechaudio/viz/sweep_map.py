@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
@@ -87,7 +87,8 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
     unknown = np.flatnonzero(~np.isfinite([*margins, clean]).all(0))
     if len(unknown):
         raise ValueError(
-            f"the margin of {len(unknown)} of {len(clean)} questions is not a number, as where no answer is known; the "
+            f"the margin of {len(unknown)} of {n_of(len(clean), 'question')} is not a number, as "
+            "where no answer is known; the "
             f"first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
             "data.isel(question=np.isfinite(data.clean_margin))"
         )

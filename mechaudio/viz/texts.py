@@ -4,7 +4,7 @@ import re
 
 import plotly.graph_objects as go
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.interventions.sweep_result import Generations
 from mechaudio.labelled import grid_coordinates
 from mechaudio.showing import count_of

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.audio_attention import AudioAttention
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.viz.event_track import draw_events, lanes
 from mechaudio.viz.sound_track import (
@@ -99,7 +99,7 @@ def _draw_attention(figure: go.Figure, window: Window, pixels: int) -> None:
 
 def _title(attention: AudioAttention, question: int, heads: Heads) -> dict[str, object]:
     if heads == "mean":
-        which = f"mean of {attention.over_time.shape[2]} heads"
+        which = f"mean of {n_of(attention.over_time.shape[2], 'head')}"
     else:
         which = f"head {heads}" if isinstance(heads, int) else f"mean of heads {', '.join(map(str, heads))}"
     note = plain(attention.texts[question], 110)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.steering_sweep import SteeringSweep
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.evaluation import Comparison
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.labelled import grid_coordinates
@@ -42,7 +42,7 @@ def variant_effects(result: Sweep | Comparison | SteeringSweep, title: str | Non
     names = _names(result)
     if len(names) > MOST:
         kept = [*range(MOST // 2), *range(len(names) - MOST // 2, len(names))]
-        left_out = f"; {len(names) - MOST} variants in the middle are left out"
+        left_out = f"; left out in the middle: {n_of(len(names) - MOST, 'variant')}"
         names, values = [names[place] for place in kept], [values[place] for place in kept]
     else:
         left_out = ""

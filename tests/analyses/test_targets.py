@@ -280,6 +280,79 @@ def test_a_path_to_a_whole_text_is_that_of_each_of_its_tokens_behind_those_befor
         close(found.logits[0, :, column], total)
 
 
+def last_logits(model, batch, before=None, after=None):
+    """Last logits of transformers' network, and what modules of the decoder gave, with hooks of torch alone.
+
+    Args:
+        model: The model.
+        batch: The prompts.
+        before: Layer -> what to make of the input of its output projection.
+        after: Layer and part -> what to make of what it gives.
+    """
+    layers = model.network.get_submodule(model.adapter.decoder.layers)
+    given, hooks = {}, []
+
+    def read(key, value, change):
+        given[key] = value.clone()
+        return value if change is None else change(value.clone())
+
+    def output(key, change):
+        def hook(_module, _args, out):
+            value = read(key, out[0] if isinstance(out, tuple) else out, change)
+            return (value, *out[1:]) if isinstance(out, tuple) else value
+
+        return hook
+
+    for number, layer in enumerate(layers):
+        change = (before or {}).get(number)
+        hooks.append(
+            layer.self_attn.o_proj.register_forward_pre_hook(
+                lambda _module, args, number=number, change=change: (read((number, "z"), args[0], change),)
+            )
+        )
+        for part, module in (("attention", layer.self_attn), ("mlp", layer.mlp), ("q", layer.self_attn.q_proj)):
+            key = number, part
+            hooks.append(module.register_forward_hook(output(key, (after or {}).get(key))))
+    try:
+        with torch.no_grad():
+            return model.network(**batch.inputs, use_cache=False).logits[:, -1].double(), given
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize("receiver", [("mlp", 4), ("q", 4, 2)], ids=str)
+def test_a_path_on_a_target_is_that_of_its_definition_by_hooks_of_torch(tiny, questions, receiver):
+    (sends, head), (part, reads, *heads) = (2, 1), receiver
+    heard, deaf = (ma.prompt(tiny, questions, condition=condition) for condition in ("audio", "silence"))
+    width = tiny.network.get_submodule(tiny.adapter.decoder.layers)[0].self_attn.head_dim
+    logits, clean = last_logits(tiny, heard)
+    _, corrupted = last_logits(tiny, deaf)
+
+    def sent(z):
+        z[..., head * width : (head + 1) * width] = corrupted[sends, "z"][..., head * width : (head + 1) * width]
+        return z
+
+    on_the_way = [(layer, name) for layer in range(sends, reads + 1) for name in ("attention", "mlp")]
+    on_the_way = on_the_way[1 : on_the_way.index((reads, "attention" if part == "q" else "mlp"))]
+    frozen = {key: lambda _, key=key: clean[key] for key in on_the_way}
+    _, received = last_logits(tiny, heard, before={sends: sent}, after=frozen)
+    own = slice(heads[0] * width, (heads[0] + 1) * width) if heads else slice(None)
+
+    def changed(value):
+        value[..., own] = received[reads, part][..., own]
+        return value
+
+    patched, _ = last_logits(tiny, heard, after={(reads, part): changed})
+    words = [forward(tiny, heard, text)[1][0] for text in WORDS]
+    found = ma.analyses.path_patching(
+        tiny, questions, target=WORDS[0], foil=WORDS[1], receiver=receiver, sender=("head", sends, head), progress=False
+    )
+    close(found.clean_logits, logits[:, words])
+    close(found.logits[0], patched[:, words])
+    assert np.abs(found.logits[0] - found.clean_logits).max() > 1e-3  # the path carries something
+
+
 def change_per_step(model, question, estimated, words, step):
     """Patch the place of a map with one place a little, and return the change of its metric per step towards source."""
     pair = ma.analyses.contrast(model, [question], whole=True, **words)

@@ -93,9 +93,7 @@ def test_mono_is_the_mean_of_the_channels_and_may_be_written_to():
 
 
 def test_a_clip_too_short_for_another_rate_is_refused():
-    with pytest.raises(
-        ValueError, match="a clip of 1 samples at 48000 Hz is too short for 8000 Hz: give a longer clip"
-    ):
+    with pytest.raises(ValueError, match="a clip of 1 sample at 48000 Hz is too short for 8000 Hz: give a longer clip"):
         AudioClip([0.5], 48_000).mono(8_000)
     with pytest.raises(ValueError, match="between 1000 and 768000, such as 16000; got 16"):
         AudioClip([0.5], 48_000).mono(16)

@@ -56,7 +56,9 @@ def test_the_study_keeps_its_questions_beside_the_seed_of_the_split(study):
 
 def test_the_page_is_whole_and_tells_the_papers_numbers_from_ours(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "mechaudio mata --model toy --data toy --n 12 --seed 3 --queries last --mapping proportional" in command_on(page)
+    assert "mechaudio mata --model toy --data toy --n 12 --seed 3 --queries last --mapping proportional" in command_on(
+        page
+    )
     assert 'src="http' not in page
     assert "2509.18816" in page
     assert {"attention.html", "layers.html", "strengths.html"} < {

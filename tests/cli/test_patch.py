@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+import mechaudio as ma
 from mechaudio.analyses.patching.activation_patching import Axis, PatchingMap
 from mechaudio.analyses.patching.scale import Metric
 from mechaudio.cli import main
@@ -64,6 +65,22 @@ def test_the_page_is_whole_and_says_how_to_make_it_again(folder):
 def test_the_planted_head_is_what_the_command_finds(tmp_path, capsys):
     assert patch("--over", "layer,head", "--positions", "last", "--out", str(tmp_path)) == 0
     assert "Patching z in layer 1, head 2 brings the answer back most" in capsys.readouterr().out
+
+
+def test_words_are_measured_in_the_place_of_letters_and_stand_in_the_command(tmp_path, capsys):
+    words = ["--over", "layer", "--target", "A", "--foil", "B", "--whole", "--window-seconds", "1", "--batch-size", "2"]
+    assert patch(*words, "--out", str(tmp_path), "--json") == 0
+    found = PatchingMap.load(tmp_path / "results")
+    asked = ma.data.toy_questions.questions(4, seed=3)
+    expected = ma.analyses.activation_patching(
+        ma.load("toy", prove=False), asked, over="layer", target="A", foil="B", whole=True, progress=False
+    )
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+    assert found.provenance.settings["targets"] == expected.provenance.settings["targets"]
+    assert json.loads(capsys.readouterr().out)["results"] == str(tmp_path / "results")
+    command = command_on((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "--over layer --corrupted silence" in command
+    assert command.endswith("--target A --foil B --whole --window-seconds 1")
 
 
 def test_a_map_without_any_effect_is_told_as_one(tmp_path, capsys):

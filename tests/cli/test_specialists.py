@@ -46,7 +46,10 @@ def test_there_is_a_figure_for_every_step(folder):
 
 def test_the_page_is_whole_and_says_what_was_found_and_how_it_was_made(folder):
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "mechaudio specialists --model toy --data toy --n 26 --seed 3 --k 1 --queries last --split-seed 0" in command_on(page)
+    assert (
+        "mechaudio specialists --model toy --data toy --n 26 --seed 3 --k 1 --queries last --split-seed 0"
+        in command_on(page)
+    )
     assert 'src="http' not in page
     assert "Nothing here was computed by mechaudio." in page
     for sentence in specialists_findings(SpecialistsStudy.load(folder / "results")):

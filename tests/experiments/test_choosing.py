@@ -78,5 +78,5 @@ def test_p_values_of_choices_are_those_of_the_half_that_reports():
 
 
 def test_an_arm_that_is_none_of_them_is_refused():
-    with pytest.raises(ValueError, match=r"no arm weakest: its 4 arms are in \.arms"):
+    with pytest.raises(ValueError, match=r"no arm weakest: those that it has are in \.arms"):
         halves().choice("weakest")

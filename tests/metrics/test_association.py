@@ -72,7 +72,7 @@ def test_columns_that_do_not_vary_are_named_and_have_no_correlation(level):
         found = point_biserial(values, CORRECT)
     assert (found.r[1, 2], found.p[1, 2], found.q[1, 2]) == (0, 1, 1)
     assert found.constant.sum() == 1
-    assert "; 1 columns do not vary" in str(found)
+    assert "; 1 column does not vary" in str(found)
     others = ~found.constant
     np.testing.assert_allclose(found.q[others], benjamini_hochberg(found.p[others]))
 

@@ -61,7 +61,7 @@ def test_an_interval_is_two_numbers_for_programs_and_one_cell_for_people():
 
 
 def test_rows_that_do_not_fit_and_columns_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="has 1 columns, and a row of 2"):
+    with pytest.raises(ValueError, match="has 1 column, and a row of 2"):
         Table("t", "", "", (Column("a"),), ((1, 2),))
     with pytest.raises(ValueError, match="two columns of one name: a, a"):
         Table("t", "", "", (Column("a"), Column("a")), ())

@@ -1,5 +1,11 @@
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
+import mechaudio as ma
+from mechaudio.arguments import n_of
 from mechaudio.metrics import Proportion, paired_difference
 from mechaudio.report.wording import p_value, percent, points
 
@@ -12,3 +18,43 @@ def test_shares_and_changes_stand_with_their_intervals():
 @pytest.mark.parametrize(("p", "told"), [(0.043, "p = 0.043"), (0.0001, "p = 0.0001"), (9.9e-5, "p < 0.0001")])
 def test_a_very_small_p_value_is_said_to_be_small(p, told):
     assert p_value(p) == told
+
+
+#: Words for what is counted, and the counts in front of them that are never one, by module.
+COUNTED = (
+    "answers|bytes|channels|choices|clips|columns|cuts|directions|edges|entries|events|files|groups|heads|items|layers|"
+    "pairs|places|positions|prompts|questions|recordings|rows|samples|sets|steps|tensors|texts|tokens|variants|windows"
+)
+SEVERAL = {
+    ("clip.py", "self.n_channels"),
+    ("clip.py", "len(self.waveform)"),
+    ("recordings.py", "len(files)"),
+    ("recordings.py", "count"),
+    ("checked.py", "n"),
+    ("selection.py", "len(clocks)"),
+    ("steering_tables.py", "study.chooses.sum()"),
+    ("checkpoint.py", "size"),
+}
+
+
+def test_a_count_is_put_into_words():
+    assert [n_of(n, "question") for n in (0, 1, 2)] == ["0 questions", "1 question", "2 questions"]
+    assert [n_of(n, "entry") for n in (1, 3)] == ["1 entry", "3 entries"]
+    assert [n_of(n, "stretch") for n in (1, 3)] == ["1 stretch", "3 stretches"]
+    assert [n_of(n, "answer is", "answers are") for n in (1, 3)] == ["1 answer is", "3 answers are"]
+
+
+def test_no_text_puts_a_plural_behind_a_count_that_may_be_one():
+    plurals = set()
+    for module in Path(ma.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else []
+            for before, count, behind in zip([None, *parts], parts, parts[1:], strict=False):
+                if not isinstance(count, ast.FormattedValue) or not isinstance(behind, ast.Constant):
+                    continue
+                share = isinstance(before, ast.Constant) and re.search(r"\bof (the )?$", before.value)  # "1 of 1 heads"
+                number, noun = ast.unparse(count.value), re.match(rf" (?:[a-z-]+ )?(?:{COUNTED})\b", behind.value)
+                counts = re.search(r"^len\(|\bn_(?!of)|\bn$|sum\(\)$|size$|count$", number)
+                if counts and noun and not share:
+                    plurals.add((module.name, number))
+    assert plurals == SEVERAL

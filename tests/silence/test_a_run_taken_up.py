@@ -120,7 +120,7 @@ def the_generation(model):
         (a_scaling, rf"weights differ in 1 parts of the network \({LAYER}\)"),
         (an_activation, r"weights differ in 1 parts of the network \(model.audio_tower.layers.0\)"),
         (a_setting, r"config.text_config.rms_norm_eps was '.*' and is '0.1'"),
-        (a_hook, rf"cannot say what 1 forward hooks on the network do \({LAYER}: .*a_hook"),
+        (a_hook, rf"cannot say what 1 forward hook does on the network \({LAYER}: .*a_hook"),
         (a_template, "processor was '.*' and is '.*'"),
         (the_generation, "generation.eos_token_id was .* and is 9"),
         (lambda model: model.network.double(), r"weights differ in \d+ parts of the network \(.* and \d+ more\)"),

@@ -89,7 +89,7 @@ def test_a_result_imports_nothing_but_modules_that_define_its_class(result, modu
 
 def test_a_result_of_fewer_ids_than_answers_names_the_file_and_both_numbers(result):
     forge(result, lambda head: head["result"].update(ids=["one"]))
-    with pytest.raises(ValueError, match=r"result\.json' is damaged: ids of its Evaluation has 1 entries for 3"):
+    with pytest.raises(ValueError, match=r"result\.json' is damaged: ids of its Evaluation has 1 entry for 3"):
         ma.Result.load(result)
 
 

@@ -187,7 +187,7 @@ def test_numbers_are_choices_and_answers(folder, choices, answer, right):
         ({"A": ["dog"], "B": "cat"}, "B", "a choice is a text or a number, got ['dog']"),
         (5, "cat", "choices are a list of texts, or a mapping of letters to texts, got 5"),
         (NAN, "cat", "an open question, with the choices nan"),
-        ([None, "cat"], "cat", "1 choices, and 2 to 26 can be asked"),
+        ([None, "cat"], "cat", "1 choice, and 2 to 26 can be asked"),
         ({"1": "2", "2": "1"}, "1", "answer '1' is none of"),
         (["dog", "cat"], "A. cat", "answer 'A. cat' is none of"),
         (["dog", "cat"], 1, "answer 1 is none of ('dog', 'cat'), as it may count from 0 or 1: give first_index="),

@@ -129,7 +129,7 @@ def test_in_every_class_one_tensor_less_is_refused(family, tmp_path):
 
 def test_a_part_that_the_class_does_not_have_is_left_out_with_a_word(folder):
     rewritten(folder, with_also(talker__weight=torch.ones(2)))
-    with pytest.warns(UserWarning, match=r"holds 1 tensors of parts that .* does not have, .*: talker.weight"):
+    with pytest.warns(UserWarning, match=r"holds 1 tensor of parts that .* does not have, .*: talker.weight"):
         ma.load(folder, prove=False)
 
 

@@ -162,7 +162,7 @@ def test_a_tensor_in_two_parts_is_refused_by_name(folder):
         save_file(tensors, folder / name, **PLAIN)
     places = {name: "a.safetensors" if name == twice else "b.safetensors" for name in weights}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    with pytest.raises(ValueError, match=rf"1 tensors twice \({re.escape(twice)} in a.safetensors and b.safetensors"):
+    with pytest.raises(ValueError, match=rf"1 tensor twice \({re.escape(twice)} in a.safetensors and b.safetensors"):
         ma.load(folder)
 
 

@@ -67,7 +67,9 @@ def test_a_mass_on_seconds_that_no_clip_has_is_refused_and_on_those_of_one_clip_
 
 
 def test_a_length_of_seconds_is_refused_where_a_map_has_none(toy, asked):
-    with pytest.raises(ValueError, match="window_seconds=2 is the length of a window of seconds, and over= has no 'second'"):
+    with pytest.raises(
+        ValueError, match="window_seconds=2 is the length of a window of seconds, and over= has no 'second'"
+    ):
         ma.analyses.activation_patching(toy, asked, over=("layer",), window_seconds=2.0)
     mapped = ma.analyses.activation_patching(toy, asked, over=("layer", "second"), window_seconds=2.0, progress=False)
     assert mapped.window_seconds == 2.0

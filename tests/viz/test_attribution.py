@@ -60,5 +60,5 @@ def test_heads_are_in_the_order_of_what_they_wrote():
 def test_what_cannot_be_drawn_says_why():
     with pytest.raises(ValueError, match="seconds of different clips are not added: say which question="):
         attribution_bars(made_up(), "second")
-    with pytest.raises(IndexError, match="there are 4 questions, from 0; got 9"):
+    with pytest.raises(IndexError, match="there is no question 9: of 4 questions, the first is 0"):
         attribution_bars(made_up(), question=9)

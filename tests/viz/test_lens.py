@@ -51,5 +51,5 @@ def test_wide_tables_are_not_written_in():
 
 
 def test_a_question_that_there_is_not_says_so():
-    with pytest.raises(IndexError, match="there are 2 questions, from 0; got 2"):
+    with pytest.raises(IndexError, match="there is no question 2: of 2 questions, the first is 0"):
         lens_table(made_up(), 2)

@@ -56,7 +56,7 @@ def test_variants_that_do_not_act_on_scores_are_left_out_and_counted():
     sweep["mass_before"] = sweep.mass_before.where(sweep.layers != 1)
     figure = mass_against_accuracy(sweep)
     assert len(figure.data[0].x) == 4
-    assert "2 variants that do not act on attention scores are left out" in figure.layout.title.subtitle.text.replace(
+    assert "left out: 2 variants without an effect on attention scores" in figure.layout.title.subtitle.text.replace(
         " <br>", " "
     )
     assert not any("layers 1" in told for told in figure.data[0].customdata)

@@ -19,7 +19,9 @@ def question(name="q1", audio=CLIP, **fields):
 
 def found(n=3, axes=AXES, **fields):
     shape = tuple(len(labels) for labels in axes.values())
-    return effect_map(np.random.default_rng(1).uniform(0, 1, (*shape, n)), axes=axes, **{"window_seconds": 0.5, **fields})
+    return effect_map(
+        np.random.default_rng(1).uniform(0, 1, (*shape, n)), axes=axes, **{"window_seconds": 0.5, **fields}
+    )
 
 
 def test_the_pair_of_the_question_is_drawn_on_its_own_scale_over_its_seconds():

@@ -60,7 +60,7 @@ def test_variants_stand_one_below_the_other_beside_what_the_model_does_without(t
         assert figure.layout.shapes[0].x0 == pytest.approx(100 * swept.clean_correct.float().mean().item())
     many = replace(compared, variants=compared.variants * 30, chosen=np.tile(compared.chosen, (30, 1)), logits=None)
     assert len(variant_effects(many).data[0].x) == 60
-    assert "30 variants in the middle are left out" in variant_effects(many).layout.title.subtitle.text.replace(
+    assert "left out in the middle: 30 variants" in variant_effects(many).layout.title.subtitle.text.replace(
         " <br>", " "
     )
 

@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from mechaudio.analyses.audio_attention import in_seconds, roles_of
 from mechaudio.analyses.lenses.parts import attribute
 from mechaudio.analyses.streaming import Questions, batches_of
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics.ranking import largest_first
 from mechaudio.models.targets import OTHERS, Targets, Words, refuse_whole
@@ -102,8 +102,8 @@ class DirectLogitAttribution(Result):
         """How much was divided among how many."""
         questions, layers, heads = self.heads.shape
         return (
-            f"<DirectLogitAttribution of a mean logit difference of {self.logit_difference.mean():+.2f} on {questions} "
-            f"questions among {layers} layers of {heads} heads>"
+            f"<DirectLogitAttribution of a mean logit difference of {self.logit_difference.mean():+.2f} on "
+            f"{n_of(questions, 'question')} among {n_of(layers, 'layer')} of {n_of(heads, 'head')}>"
         )
 
     def role(self, name: str) -> Float[np.ndarray, "question layer head"]:

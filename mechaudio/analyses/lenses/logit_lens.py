@@ -22,7 +22,7 @@ from mechaudio.analyses.lenses.reading import ARRAYS, read
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.analyses.streaming import Questions, batches_of, concatenated
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import margin
 from mechaudio.models.selection import Where
@@ -129,7 +129,7 @@ class LogitLens(Result):
         """
         n = len(self.labels[question])
         if not -n <= position < n:
-            raise IndexError(f"question {question} has {n} chosen positions, got {position}")
+            raise IndexError(f"question {question} has {n_of(n, 'chosen position')}, got {position}")
         index = (question, depth, position % n)
         return [
             (self.vocabulary[int(token)], float(share))

@@ -23,7 +23,7 @@ from torch import Tensor
 from mechaudio.analyses.halves import clips_of, in_calibration
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
 from mechaudio.analyses.streaming import Questions, asked_anew
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import REMEDY_OF_NAN
 from mechaudio.models.batch import PromptBatch
@@ -150,7 +150,8 @@ def tuned_lens(
     train, test = ([one for one, own in zip(listed, drawn, strict=True) if own == side] for side in (True, False))
     if not train or not test:
         raise ValueError(
-            f"of {len(listed)} questions {len(train)} are for training and {len(test)} held out: give more questions, "
+            f"of {n_of(len(listed), 'question')} {len(train)} are for training and {len(test)} held "
+            "out: give more questions, "
             "or another held_out= or seed="
         )
     depths = depth_names(model)[:-1]

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from mechaudio.analyses.attention_and_answers import refuse_all_right
 from mechaudio.analyses.patching.effect_map import Direction
 from mechaudio.analyses.streaming import in_batches
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.data.clip_names import clip_keys
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import best_wrong, first_places, refuse_nan, right_choices
@@ -244,7 +244,7 @@ def _right(batch: PromptBatch) -> Bool[np.ndarray, "pair choice"]:
 
 def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -> None:
     if clean.n_rows != corrupted.n_rows:
-        raise ValueError(f"there are {clean.n_rows} clean prompts and {corrupted.n_rows} corrupted ones: give pairs")
+        raise ValueError(f"got {n_of(clean.n_rows, 'clean prompt')} and {corrupted.n_rows} corrupted: give pairs")
     for pair, (one, other) in enumerate(zip(clean.questions, corrupted.questions, strict=True)):
         if one.answer is None:
             raise ValueError(
@@ -283,7 +283,8 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
     refuse_all_right(clean.questions)
     if len(_same(adapter, clean, corrupted)) == clean.n_rows:
         raise ValueError(
-            f"nothing differs between clean and corrupted in any of {clean.n_rows} pairs: give other clips or captions"
+            f"nothing differs between clean and corrupted in any of {n_of(clean.n_rows, 'pair')}: "
+            "give other clips or captions"
         )
 
 

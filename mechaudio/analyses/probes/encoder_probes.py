@@ -33,7 +33,7 @@ from mechaudio.analyses.probes.clip_states import ClipStates
 from mechaudio.analyses.probes.frame_tasks import FRAME_TASKS
 from mechaudio.analyses.probes.probe_tasks import TASKS, fit_place
 from mechaudio.analyses.streaming import asked_anew, batches_of
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.metrics.bootstrap import mean_estimate
 from mechaudio.metrics.choices import REMEDY_OF_NAN
@@ -301,7 +301,8 @@ def _classes(training: Sequence[ClipStates], testing: Sequence[ClipStates]) -> t
     classes = tuple(sorted(label for label, n in many.items() if n >= 8 and some.get(label, 0) >= 1))
     if len(classes) < 2:
         raise ValueError(
-            f"probes need at least two classes that sound in 8 training clips and a held-out one; the {len(training)} "
-            f"training clips have {dict(sorted(many.items()))}: give more clips, or broader labels"
+            "probes need at least two classes that sound in 8 training clips and a held-out one; "
+            f"{n_of(len(training), 'training clip has', 'training clips have')} {dict(sorted(many.items()))}: give "
+            "more clips, or broader labels"
         )
     return classes

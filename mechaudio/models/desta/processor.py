@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature
 
+from mechaudio.arguments import n_of
 from mechaudio.models.desta.speech import Silero
 from mechaudio.models.own_classes import ClipProcessor, clips_given
 from mechaudio.models.padding import left_padded

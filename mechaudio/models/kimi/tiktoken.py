@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from mechaudio.arguments import n_of
 from mechaudio.models.kimi.processor import AUDIO_TOKEN
 
 RANKS = "tiktoken.model"
@@ -75,7 +76,8 @@ def fast_tokenizer(folder: Path, codes_offset: int, vocab_size: int) -> PreTrain
     control = control_tokens(len(ranks), codes_offset)
     if len(control) <= max(_NAMED):
         raise ValueError(
-            f"checkpoint: {RANKS} has {len(ranks)} ranks, and codes begin at {codes_offset}: there is no room for the "
+            f"checkpoint: {RANKS} has {n_of(len(ranks), 'rank')}, and codes begin at {codes_offset}: "
+            "there is no room for the "
             f"{max(_NAMED) + 1} control tokens between them. Is it Kimi-Audio's?"
         )
     letters = bytes_to_unicode()

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mechaudio.arguments import n_of
+
 _VERSIONS = (5, 6)
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
@@ -49,7 +51,7 @@ def read(path: str | Path) -> CTranslate2:
         nonlocal at
         length = struct.calcsize("<" + code)
         if at + length > size:
-            raise ValueError(f"{path} ends after {size} bytes, within what it announces: it is cut off")
+            raise ValueError(f"{path} ends after {n_of(size, 'byte')}, within what it announces: it is cut off")
         values = struct.unpack_from("<" + code, data, at)
         at += length
         return values[0]
@@ -72,9 +74,9 @@ def read(path: str | Path) -> CTranslate2:
             raise ValueError(f"{path}: {name!r} is of type {kind}; known are {sorted(_DTYPES)}")
         dtype = np.dtype(_DTYPES[kind])
         if length != dtype.itemsize * int(np.prod(shape)):
-            raise ValueError(f"{path}: {name!r} of shape {shape} and {dtype} has {length} bytes")
+            raise ValueError(f"{path}: {name!r} of shape {shape} and {dtype} has {n_of(length, 'byte')}")
         if at + length > size:
-            raise ValueError(f"{path} ends after {size} bytes, within {name!r}: it is cut off")
+            raise ValueError(f"{path} ends after {n_of(size, 'byte')}, within {name!r}: it is cut off")
         variables[name] = np.frombuffer(data, dtype, length // dtype.itemsize, at).reshape(shape)
         at += length
     aliases = {}

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from mechaudio.arguments import n_of
+
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -88,7 +90,7 @@ class _Cursor:
     def number(self, code: str) -> Any:
         size = struct.calcsize("<" + code)
         if self.at + size > len(self.data):
-            raise ValueError(f"{self.path} ends after {len(self.data)} bytes, in its header: it is cut off")
+            raise ValueError(f"{self.path} ends after {n_of(len(self.data), 'byte')}, in its header: it is cut off")
         (value,) = struct.unpack_from("<" + code, self.data, self.at)
         self.at += size
         return value
@@ -97,7 +99,7 @@ class _Cursor:
         size = self.number("Q")
         text = self.data[self.at : self.at + size]
         if len(text) < size:
-            raise ValueError(f"{self.path} ends after {len(self.data)} bytes, in its header: it is cut off")
+            raise ValueError(f"{self.path} ends after {n_of(len(self.data), 'byte')}, in its header: it is cut off")
         self.at += size
         return text.decode("utf-8")
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from mechaudio.arguments import n_of
+
 
 @dataclass(frozen=True)
 class Part:
@@ -87,7 +89,7 @@ def located(part: Part, given: str | os.PathLike | None = None) -> Path:
     raise FileNotFoundError(
         f"the model 'small' is made of two published files, and that of {part.content} ({part.file}) is not here. "
         f"`mechaudio get small` fetches both ({sum(each.size for each in PARTS) / 1e6:.0f} MB, once) into {cache()}; "
-        f"or give the paths of your own copies: ma.load('small', "
+        "or give the paths of your own copies: ma.load('small', "
         + ", ".join(f"{each.name}='{each.file}'" for each in PARTS)
         + ")"
     )
@@ -104,7 +106,7 @@ def _checked(part: Part, path: Path) -> Path:
     size = path.stat().st_size
     if size != part.size:
         raise ValueError(
-            f"{path} is not the {part.file} that 'small' was trained with: it has {size} bytes, and that one "
+            f"{path} is not the {part.file} that 'small' was trained with: it has {n_of(size, 'byte')}, and that one "
             f"{part.size}. `mechaudio get small` fetches the right one"
         )
     digest = _sha256(path)
