@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.kinds import plain
 from mechaudio.showing import Shown
 from mechaudio.tracing.edit import Intervention
@@ -49,8 +49,13 @@ class Grid(Shown, Sequence):
 
     def __repr__(self) -> str:
         """The axes, and the first of the interventions."""
-        axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
-        return f"<Grid of {axes}: {self._variants[0]!r}, ...>"
+        return f"<Grid of {size_of(self.axes)}: {self._variants[0]!r}{', ...' * (len(self) > 1)}>"
+
+
+def size_of(axes: Mapping[str, Sequence[Any]]) -> str:
+    """The lengths of axes in words: `6 layers x 1 factor`."""
+    one = {"layers": "layer", "heads": "head", "positions": "position", "queries": "query", "keys": "key"}
+    return " x ".join(n_of(len(values), one.get(name, name), name) for name, values in axes.items())
 
 
 @checks_arguments

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mechaudio.arguments import n_of
 from mechaudio.data.clip_names import clips_of
+from mechaudio.interventions.grid import size_of
 from mechaudio.labelled import choice_labels, grid_coordinates
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
@@ -224,8 +225,7 @@ class Sweep(VariantsResult):
 
     @property
     def _size(self) -> str:
-        sizes = [f"{len(values)} {name}" for name, values in self.axes.items() if name != "variant"]
-        return " x ".join(sizes) or super()._size
+        return size_of({name: values for name, values in self.axes.items() if name != "variant"}) or super()._size
 
     @property
     def _summary(self) -> str:

@@ -119,10 +119,10 @@ def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any],
         wrong.append(f"{len(missing)} of {total} tensors are missing ({_some(missing)})")
     if mismatched:
         shapes = [f"{name} {list(there)} instead of {list(wanted)}" for name, there, wanted in mismatched]
-        wrong.append(f"{len(mismatched)} have another shape ({_some(shapes)})")
+        wrong.append(f"{n_of(len(mismatched), 'has another shape', 'have another shape')} ({_some(shapes)})")
     if unexpected and (missing or strange):
         shown = unexpected if missing else strange
-        wrong.append(f"{len(shown)} have names that the network does not know ({_some(shown)})")
+        wrong.append(f"{n_of(len(shown), 'has a name', 'have names')} that the network does not know ({_some(shown)})")
     if wrong:
         raise ValueError(
             f"{file} does not hold the weights of this {type(network).__name__}: {'; '.join(wrong)}. transformers "

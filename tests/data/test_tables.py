@@ -41,7 +41,7 @@ def test_a_delimited_file_is_read_row_by_row_and_a_bad_line_is_listed(tmp_path, 
     assert (table.columns, table.folder) == (("file", "label"), tmp_path)
     assert [row["label"] for row in rows] == ['a "dog", loud\nand near', "car"]
     assert problems[0].kind == "malformed row"
-    assert "1 fields for 2 columns" in problems[0].message
+    assert "1 field for 2 columns" in problems[0].message
 
 
 def test_a_header_can_be_given_and_a_byte_order_mark_is_no_part_of_it(tmp_path):

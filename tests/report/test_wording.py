@@ -6,6 +6,7 @@ import pytest
 
 import mechaudio as ma
 from mechaudio.arguments import n_of
+from mechaudio.interventions.grid import size_of
 from mechaudio.metrics import Proportion, paired_difference
 from mechaudio.report.wording import p_value, percent, points
 
@@ -41,6 +42,7 @@ def test_a_count_is_put_into_words():
     assert [n_of(n, "question") for n in (0, 1, 2)] == ["0 questions", "1 question", "2 questions"]
     assert [n_of(n, "entry") for n in (1, 3)] == ["1 entry", "3 entries"]
     assert [n_of(n, "stretch") for n in (1, 3)] == ["1 stretch", "3 stretches"]
+    assert size_of({"layers": [3], "factor": [0.5, 2.0]}) == "1 layer x 2 factor"
     assert [n_of(n, "answer is", "answers are") for n in (1, 3)] == ["1 answer is", "3 answers are"]
 
 

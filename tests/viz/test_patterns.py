@@ -68,7 +68,7 @@ def test_line_ends_and_markup_are_visible_in_labels():
 
 
 def test_rows_without_their_positions_are_refused():
-    with pytest.raises(ValueError, match="weights holds 1 query rows for 3 keys: give queries="):
+    with pytest.raises(ValueError, match="weights holds 1 query row for 3 keys: give queries="):
         pattern(causal(3)[-1:], ["a", "b", "c"])
 
 

@@ -173,7 +173,7 @@ def test_a_place_that_was_not_read_and_a_question_without_an_answer_say_so(tiny)
         choices=("hum", "beep"),
     )
     seen = logit_lens(tiny, [question])
-    with pytest.raises(IndexError, match="question 0 has 1 chosen positions, got 1"):
+    with pytest.raises(IndexError, match="question 0 has 1 chosen position, got 1"):
         seen.says(0, 1)
     with pytest.raises(ValueError, match=r"the right choice of questions \[0\] is not known"):
         _ = seen.margin
