@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
-from typing import Any, Literal, TypeVar, get_args, get_origin, no_type_check
+from typing import Any, Literal, SupportsIndex, TypeVar, get_args, get_origin, no_type_check
 
 import numpy as np
 
@@ -250,7 +250,7 @@ def shown(value: Any) -> str:
     return f"{text[:SHOWN]}..." if long or len(text) > SHOWN else text
 
 
-def n_of(n: int, noun: str, several: str | None = None) -> str:
+def n_of(n: SupportsIndex, noun: str, several: str | None = None) -> str:
     """A count in words: `1 question`, `3 questions`.
 
     Args:

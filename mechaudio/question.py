@@ -16,7 +16,7 @@ from mechaudio.arguments import n_of
 from mechaudio.audio.clip import AudioClip, is_samples_and_rate
 from mechaudio.audio.events import Event, checked_events
 from mechaudio.audio.stored import StoredClip, opened, recording_of
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 
 #: What a model can be given: the clip; its caption instead; both; zeros of the clip's length.
 CONDITIONS = ("audio", "caption", "audio+caption", "silence")
@@ -139,9 +139,7 @@ class AudioQuestion(Shown):
         if self.audio is None:
             raise ValueError(f"question {self.id!r} has no recording: give audio=, or ask it by caption alone")
         if isinstance(self.audio, tuple):
-            raise ValueError(
-                f"question {self.id!r} has {count_of(len(self.audio), 'recording')}: clips() reads them all"
-            )
+            raise ValueError(f"question {self.id!r} has {n_of(len(self.audio), 'recording')}: clips() reads them all")
         return opened(self.audio)
 
     @property
@@ -164,7 +162,7 @@ class AudioQuestion(Shown):
         audio = f"[{shown}]" if isinstance(self.audio, tuple) else shown or None
         known = [f"audio={audio}"] + ([] if self.is_open else [f"choices={self.choices}"])
         known += [f"{name}={getattr(self, name)!r}" for name in ("answer", "caption", "id") if getattr(self, name)]
-        known += [count_of(len(self.events), "event")] if self.events else []
+        known += [n_of(len(self.events), "event")] if self.events else []
         return f"AudioQuestion({self.text!r}, {', '.join(known)})"
 
 

@@ -25,7 +25,7 @@ from mechaudio.processes import one_at_a_time
 from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 from mechaudio.writing import Stores, as_numpy, encode, made_folder, write_arrays, write_json, write_tensors
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _counted(axis: str, n: int) -> str:
     """The length of an axis in words: `6 layers`, `d_model 128`."""
     if axis.startswith("d_"):
         return f"{axis} {n}"
-    return count_of(n, axis.removesuffix("s"))
+    return n_of(n, axis.removesuffix("s"))
 
 
 def remove_drafts(folder: Path) -> None:

@@ -5,17 +5,11 @@ from abc import ABCMeta
 from collections.abc import Mapping
 from importlib import import_module
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from mechaudio.arguments import bound, names_arguments
 
-__all__ = ["NamesTheWay", "Shown", "count_of"]
-
-
-def count_of(n: SupportsIndex, noun: str) -> str:
-    """A number of things in words: `1 question`, `6 layers`, `2 entries`."""
-    several = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
-    return f"{n} {noun if n == 1 else several}"
+__all__ = ["NamesTheWay", "Shown"]
 
 
 class _NamesArguments(ABCMeta):

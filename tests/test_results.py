@@ -11,10 +11,10 @@ import pytest
 
 import mechaudio as ma
 from mechaudio import results
+from mechaudio.arguments import n_of
 from mechaudio.audio.events import Event
 from mechaudio.question import Answer
 from mechaudio.results import Provenance, Result
-from mechaudio.showing import count_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -376,7 +376,7 @@ def test_what_a_killed_process_left_while_it_saved_goes_with_the_next_save(tmp_p
 
 
 def test_a_count_is_followed_by_its_noun_in_the_right_number():
-    assert [count_of(n, noun) for n, noun in ((0, "clip"), (1, "clip"), (np.int64(1), "entry"), (2, "entry"))] == [
+    assert [n_of(n, noun) for n, noun in ((0, "clip"), (1, "clip"), (np.int64(1), "entry"), (2, "entry"))] == [
         "0 clips",
         "1 clip",
         "1 entry",

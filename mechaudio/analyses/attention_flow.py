@@ -36,7 +36,6 @@ from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import select
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
-from mechaudio.showing import count_of
 from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
@@ -175,9 +174,9 @@ class AttentionFlow(Result):
         """How much was measured."""
         widths = sorted({len(window) for window in self.windows})
         return (
-            f"<AttentionFlow of {count_of(len(self.edges), 'edge')} x "
-            f"{count_of(len(self.windows), 'window')} of {count_of(widths[-1], 'layer')} on "
-            f"{count_of(len(self.ids), 'question')}, {self.clean_correct.mean():.0%} right without a cut>"
+            f"<AttentionFlow of {n_of(len(self.edges), 'edge')} x "
+            f"{n_of(len(self.windows), 'window')} of {n_of(widths[-1], 'layer')} on "
+            f"{n_of(len(self.ids), 'question')}, {self.clean_correct.mean():.0%} right without a cut>"
         )
 
 

@@ -27,7 +27,7 @@ from mechaudio.metrics.clips import Clips
 from mechaudio.metrics.multiple_choice import match_ids
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.results import Result
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 
 Weighting = Literal["r", "sign", "equal"]
 
@@ -84,7 +84,7 @@ class ListeningScore(Result):
 
     @property
     def _summary(self) -> str:
-        return f"area under the ROC curve {self.auc.value:.3f} with {count_of(len(self.heads), 'head')}"
+        return f"area under the ROC curve {self.auc.value:.3f} with {n_of(len(self.heads), 'head')}"
 
     @cached_property
     def auc(self) -> RocAuc:

@@ -32,7 +32,6 @@ from mechaudio.metrics.association import (
 from mechaudio.models.targets import Words
 from mechaudio.notices import warn, withheld
 from mechaudio.results import Result
-from mechaudio.showing import count_of
 from mechaudio.tracing.audio_lm import AudioLM
 
 Head = tuple[int, int]
@@ -79,7 +78,7 @@ class HeadScores(Result):
             return "no head varies"
         layer, head = np.unravel_index(np.argmax(np.where(self.varies, np.abs(self.r), -1)), self.r.shape)
         n = len(self.measured.ids)
-        return f"strongest is head {head} of layer {layer}, r = {self.r[layer, head]:+.2f} on {count_of(n, 'question')}"
+        return f"strongest is head {head} of layer {layer}, r = {self.r[layer, head]:+.2f} on {n_of(n, 'question')}"
 
     @property
     def mean(self) -> Float[np.ndarray, "layer head"]:

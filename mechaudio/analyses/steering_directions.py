@@ -41,7 +41,6 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import as_prompts, silenced
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
-from mechaudio.showing import count_of
 from mechaudio.temporal.draws import digest
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
@@ -138,7 +137,7 @@ class SteeringDirections(Result):
         unknown = [name for name in ids if name not in known]
         if unknown:
             raise ValueError(
-                f"there are no directions for {count_of(len(unknown), 'question')} "
+                f"there are no directions for {n_of(len(unknown), 'question')} "
                 f"({', '.join(map(repr, unknown[:3]))}): make "
                 "them with ma.analyses.steering_directions(model, questions)"
             )
@@ -237,7 +236,7 @@ class SteeringDirections(Result):
         given = np.asarray(getattr(intervention, name))
         if len(given) != len(self.ids):
             raise ValueError(
-                f"the intervention has directions for {count_of(len(given), 'question')}, and here are {len(self.ids)}"
+                f"the intervention has directions for {n_of(len(given), 'question')}, and here are {len(self.ids)}"
             )
         drawn = np.stack(
             [

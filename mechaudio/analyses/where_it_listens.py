@@ -48,7 +48,6 @@ from mechaudio.models.prompt import condition_of
 from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
-from mechaudio.showing import count_of
 from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
@@ -253,8 +252,8 @@ class WhereItListens(Result):
         )
         n = len(self.everywhere.ids)
         return (
-            f"<WhereItListens of {count_of(len(self.edges), 'edge')} x {count_of(cuts, 'cut')} on "
-            f"{count_of(n, 'question')}: {sentence}>"
+            f"<WhereItListens of {n_of(len(self.edges), 'edge')} x {n_of(cuts, 'cut')} on "
+            f"{n_of(n, 'question')}: {sentence}>"
         )
 
     def __str__(self) -> str:

@@ -24,7 +24,6 @@ from jaxtyping import Float
 from mechaudio.arguments import n_of
 from mechaudio.audio.containers import FILLING, chunk_damage, matroska_damage, mp4_damage, ogg_damage
 from mechaudio.notices import warn
-from mechaudio.showing import count_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -185,7 +184,7 @@ def _decoded(container: "InputContainer", name: str) -> _Decoded:
             for frame in frames:
                 kinds.setdefault((frame.sample_rate, frame.layout.nb_channels))
             if len(kinds) > 1:
-                first, other = (f"{rate} Hz and {count_of(n, 'channel')}" for rate, n in kinds)
+                first, other = (f"{rate} Hz and {n_of(n, 'channel')}" for rate, n in kinds)
                 decoded.broken = f" before it goes from {first} to {other}, as other recordings behind the first do"
                 return decoded
             pieces = [piece for frame in frames for piece in resampler.resample(frame)]

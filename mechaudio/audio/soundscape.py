@@ -20,7 +20,6 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import AnnotatedClip, Event
 from mechaudio.audio.sounds import CLASSES, SAMPLE_RATE, background, synthesize
-from mechaudio.showing import count_of
 
 __all__ = ["CLASSES", "SAMPLE_RATE", "describe", "draw_events", "render", "soundscape", "synthesize"]
 
@@ -77,7 +76,7 @@ def render(
     _check_range("gain", gain)
     if gains is not None and len(gains) != len(events):
         raise ValueError(
-            f"gains must hold one level per event: {count_of(len(events), 'event')}, {count_of(len(gains), 'gain')}"
+            f"gains must hold one level per event: {n_of(len(events), 'event')}, {n_of(len(gains), 'gain')}"
         )
     if not math.isfinite(duration):
         raise ValueError(f"duration must be finite, got {duration} s")

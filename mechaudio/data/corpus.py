@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
-from mechaudio.showing import count_of
+from mechaudio.arguments import n_of
 
 Item = TypeVar("Item")
 LONGEST_MESSAGE, LONGEST_ITEM = 400, 120
@@ -116,4 +116,4 @@ class Corpus(Sequence[Item], Generic[Item]):
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {kind}" for kind, n in self.problem_counts().items())
         version = f" {self.version}" if self.version else ""
-        return f"Corpus({self.name}{version}, {count_of(len(self), 'item')}, problems: {counts or 'none'})"
+        return f"Corpus({self.name}{version}, {n_of(len(self), 'item')}, problems: {counts or 'none'})"

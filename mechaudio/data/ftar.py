@@ -30,7 +30,6 @@ from mechaudio.data.ftar_questions import SPLITS, Task, build
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_table
 from mechaudio.question import AudioQuestion
-from mechaudio.showing import count_of
 from mechaudio.writing import as_file_name, made_folder, markdown
 
 FILES: Mapping[str, str] = {
@@ -225,7 +224,7 @@ def card(questions: Sequence[AudioQuestion]) -> str:
         cells = (markdown(split), markdown(task), str(len(numbers)), str(n_clips), mean, f"{words:.1f}")
         lines.append(f"| {' | '.join(cells)} |")
     counts = Counter(problem.kind for problem in questions.problems) if isinstance(questions, Corpus) else {}
-    lines += ["", f"{count_of(len(questions), 'question')} about {count_of(len(set(names)), 'clip')}."]
+    lines += ["", f"{n_of(len(questions), 'question')} about {n_of(len(set(names)), 'clip')}."]
     if counts:
         lines += ["", "Left out or mended:", "", *(f"- {n} x {markdown(kind)}" for kind, n in sorted(counts.items()))]
     return "\n".join(lines) + "\n"

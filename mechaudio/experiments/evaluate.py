@@ -17,7 +17,7 @@ from typing import Any, overload
 from mechaudio.analyses.ahead import workers_for
 from mechaudio.analyses.attention_and_answers import LISTENING
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit, sequence_of
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.experiments.asking import Asking, ask
 from mechaudio.experiments.batches import Placed

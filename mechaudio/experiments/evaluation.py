@@ -34,7 +34,7 @@ from mechaudio.metrics.significance import share
 from mechaudio.metrics.string_match import string_match
 from mechaudio.question import Condition
 from mechaudio.results import Result, keep
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 
 if TYPE_CHECKING:
     import xarray
@@ -266,7 +266,7 @@ class Evaluation(Result):
         score = f"accuracy {self.overall.value:.3f}, " if self.scored.any() else ""
         score += f"{self.unanswered.sum()} without an answer (NaN), " if self.unanswered.any() else ""
         return (
-            f"<Evaluation of {count_of(len(self.ids), 'question')}, condition {self.condition!r}: {score}"
+            f"<Evaluation of {n_of(len(self.ids), 'question')}, condition {self.condition!r}: {score}"
             f"{len(self.failures)} not asked, interventions {list(self.interventions)}{self._chose_rows}>"
         )
 
@@ -428,7 +428,7 @@ class Comparison(Result):
         return xarray.Dataset(held, grid_coordinates(self.axes, self.variants) | coords, self._attrs)
 
     def __repr__(self) -> str:
-        return f"<Comparison of {count_of(len(self), 'variant')} with {self.clean!r}>"
+        return f"<Comparison of {n_of(len(self), 'variant')} with {self.clean!r}>"
 
 
 def _is_right(options: Sequence[str], choice: str | None, text: str, answer: str | None) -> bool:

@@ -20,7 +20,7 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.experiments.harvest_log import LOG_NAME, Harvested, Shard, read_logs, refuse_damaged
 from mechaudio.kinds import MaybeNone
 from mechaudio.provenance import Provenance
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 from mechaudio.tracing.hook_points import parse
 
 if TYPE_CHECKING:
@@ -223,12 +223,9 @@ class Harvest(Shown):
         layers: dict[str, int] = {}
         for name, layer in self.hook_points:
             layers[name] = layers.get(name, 0) + (layer is not None)
-        said = ", ".join(f"{name} in {count_of(n, 'layer')}" if n else name for name, n in layers.items())
+        said = ", ".join(f"{name} in {n_of(n, 'layer')}" if n else name for name, n in layers.items())
         failed = f", {len(self.failures)} could not be run" if self.failures else ""
-        return (
-            f"<Harvest of {count_of(len(self.questions), 'question')}: {said} at "
-            f"{count_of(len(self), 'position')}{failed}>"
-        )
+        return f"<Harvest of {n_of(len(self.questions), 'question')}: {said} at {n_of(len(self), 'position')}{failed}>"
 
     @cached_property
     def _table(self) -> pandas.DataFrame:
@@ -274,7 +271,7 @@ class Harvest(Shown):
             raise TypeError(f"entries= takes numbers of entries, such as the index of positions(); got {entries!r:.80}")
         outside = wanted[(wanted < 0) | (wanted >= len(self))]
         if outside.size:
-            raise IndexError(f"entry {outside[0]} is outside this harvest of {count_of(len(self), 'entry')}")
+            raise IndexError(f"entry {outside[0]} is outside this harvest of {n_of(len(self), 'entry')}")
         return wanted.astype(np.int64)
 
     def _name(self, hook_point: str, layer: int | None) -> str:

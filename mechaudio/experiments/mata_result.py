@@ -24,7 +24,6 @@ from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.multiple_choice import AnswerChange
 from mechaudio.metrics.significance import holm
 from mechaudio.results import Result
-from mechaudio.showing import count_of
 
 if TYPE_CHECKING:
     import xarray
@@ -209,13 +208,13 @@ class MataStudy(Result):
         """The study in words."""
         clean = self.compared.clean.overall
         lines = [
-            f"{count_of(clean.n, 'question')}, {clean.value:.1%} [{clean.low:.1%}, {clean.high:.1%}] "
+            f"{n_of(clean.n, 'question')}, {clean.value:.1%} [{clean.low:.1%}, {clean.high:.1%}] "
             "right without MATA; the "
             f"published layers are {self.published[0]} to {self.published[1]} here"
         ]
         for reading in self.readings:
             lines.append(f"  {reading.arm!s:52s} {reading.change.change.in_percent()}, p = {reading.p_holm:.3g} (Holm)")
-        lines.append(f"chosen on {count_of(self.chooses.sum(), 'question')}, on the others")
+        lines.append(f"chosen on {n_of(self.chooses.sum(), 'question')}, on the others")
         for choice in self.choices:
             beside = choice.against_published
             more = "" if beside is None else f"; against the published {beside.change.in_percent()}"

@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Generic, TypeVar
 
-from mechaudio.arguments import n_of
 from mechaudio.data.question_digest import digest
 from mechaudio.experiments.log_lines import SCHEMA, LogReader, Row, as_line, read_header, short, signed
 from mechaudio.processes import Shared, launch

@@ -28,7 +28,7 @@ from mechaudio.metrics.clips import counted, questions_of
 from mechaudio.metrics.roc import RocAuc, roc_auc
 from mechaudio.metrics.significance import holm
 from mechaudio.results import Result, keep
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 
 if TYPE_CHECKING:
     import xarray
@@ -200,8 +200,7 @@ class SpecialistsStudy(Result):
     def __repr__(self) -> str:
         sides = f"{self.chooses.sum()} choose, {(~self.chooses).sum()} report"
         return (
-            f"<SpecialistsStudy of {count_of(len(self.heard.ids), 'question')} ({sides}), "
-            f"{len(self.failures)} not asked>"
+            f"<SpecialistsStudy of {n_of(len(self.heard.ids), 'question')} ({sides}), {len(self.failures)} not asked>"
         )
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mechaudio.analyses.ahead import Ahead, Waiting
+from mechaudio.arguments import n_of
 from mechaudio.experiments.asking import Asking, Made, Written, in_halves, measured, write_out
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.run_log import Row

@@ -13,7 +13,6 @@ from mechaudio.interventions.selecting import Phase, Value, check_choice, check_
 from mechaudio.interventions.steer import check_array
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.selection import Where, of_rows
-from mechaudio.showing import count_of
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Add, Edit
 from mechaudio.tracing.hook_points import HookPoint
@@ -70,7 +69,7 @@ class SteerHeads(Value):
             raise ValueError(f"heads= lists (layer, head) pairs, each once; got {list(self.heads)}")
         if self.directions.shape[-2] != len(self.heads):
             raise ValueError(
-                f"there are {count_of(self.directions.shape[-2], 'direction')} for {count_of(len(self.heads), 'head')}"
+                f"there are {n_of(self.directions.shape[-2], 'direction')} for {n_of(len(self.heads), 'head')}"
             )
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit, ...]:  # noqa: ARG002 - any model with these heads
@@ -78,8 +77,7 @@ class SteerHeads(Value):
         directions = torch.as_tensor(self.directions)
         if self.per_question and len(directions) != batch.n_rows:
             raise ValueError(
-                f"there are directions for {count_of(len(directions), 'question')}, and "
-                f"{count_of(batch.n_rows, 'prompt')}"
+                f"there are directions for {n_of(len(directions), 'question')}, and {n_of(batch.n_rows, 'prompt')}"
             )
         if self.strength == 0:
             return ()

@@ -19,7 +19,6 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.choices import NO_ANSWER, are_right, likeliest, margin, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
 from mechaudio.results import Result, as_numpy, kept_or_written
-from mechaudio.showing import count_of
 from mechaudio.tracing.run_result import names_of
 from mechaudio.variants.execute import SHARED
 
@@ -89,7 +88,7 @@ class VariantsResult(Result):
 
     @property
     def _size(self) -> str:
-        return count_of(len(self.variants), "variant")
+        return n_of(len(self.variants), "variant")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

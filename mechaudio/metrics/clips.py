@@ -16,7 +16,6 @@ from scipy.stats import norm, t
 
 from mechaudio.arguments import n_of
 from mechaudio.metrics import checked
-from mechaudio.showing import count_of
 
 #: Names of clips, one per question.
 Clips = Sequence[str] | np.ndarray
@@ -133,11 +132,11 @@ def questions_of(n: int, clips: Sequence[str] | int | None = None) -> str:
         clips: The clip of each, or the number of clips; nothing if each is about a clip of its own.
     """
     k = clips if isinstance(clips, int) else len(set(clips)) if clips else n
-    return counted(n, k) if k < n else f"n = {count_of(n, 'question')}"
+    return counted(n, k) if k < n else f"n = {n_of(n, 'question')}"
 
 
 def counted(n: int, clips: int | None) -> str:
     """Say how many questions there are, and of how many clips where that is fewer."""
     if clips is None:
         return f"n = {n}"
-    return f"n = {count_of(n, 'question')} of {count_of(clips, 'clip')}"
+    return f"n = {n_of(n, 'question')} of {n_of(clips, 'clip')}"

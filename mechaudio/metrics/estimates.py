@@ -12,7 +12,7 @@ from typing import Any
 
 from mechaudio.arguments import n_of
 from mechaudio.metrics.clips import counted
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Proportion(Shown):
 
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g}% interval {100 * self.low:.1f} to {self.high:.1%}"
-        of = "" if self.n_clips is None else f" questions of {count_of(self.n_clips, 'clip')}"
+        of = "" if self.n_clips is None else f" questions of {n_of(self.n_clips, 'clip')}"
         nan = f"; {self.unanswered} without an answer: NaN" if self.unanswered else ""
         return f"{self.value:.1%} ({interval}; {self.count} of {self.n}{of}{nan})"
 

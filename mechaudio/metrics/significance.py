@@ -26,7 +26,7 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, quantile, shared, summed
 from mechaudio.metrics.estimates import Estimate, Proportion
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 
 #: Sums of signs that the test of them goes through: more are no numbers of right answers.
 _LARGEST = 10_000_000
@@ -56,11 +56,7 @@ class McNemar(Shown):
     n_clips: int | None = None
 
     def __str__(self) -> str:
-        size = (
-            str(self.n)
-            if self.n_clips is None
-            else f"{count_of(self.n, 'question')} of {count_of(self.n_clips, 'clip')}"
-        )
+        size = str(self.n) if self.n_clips is None else f"{n_of(self.n, 'question')} of {n_of(self.n_clips, 'clip')}"
         test = "McNemar exact" if self.n_clips is None else "exact test of signs over clips"
         return f"{self.fixed} fixed, {self.broken} broken of {size}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
 

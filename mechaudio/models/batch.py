@@ -22,7 +22,7 @@ from mechaudio.models.spans import PromptFormat
 from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
-from mechaudio.showing import NamesTheWay, Shown, count_of
+from mechaudio.showing import NamesTheWay, Shown
 
 #: What prompts are asked for by people who know transformers.
 _OF_BATCH: Mapping[str, str] = {
@@ -50,7 +50,7 @@ class _Spans(dict):
         """Count the positions of each span in each prompt."""
         counts = {name: sorted({len(row) for row in rows}) for name, rows in self.items()}
         said = [f"{name} {own[0]}" + (f" to {own[-1]}" if len(own) > 1 else "") for name, own in counts.items() if own]
-        return f"<positions of {count_of(len(next(iter(self.values()), ())), 'prompt')}: {', '.join(said)}>"
+        return f"<positions of {n_of(len(next(iter(self.values()), ())), 'prompt')}: {', '.join(said)}>"
 
     def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
         if name == "audio.0" and name.removesuffix(".0") in self:  # the only clip of each row

@@ -30,7 +30,6 @@ from mechaudio.models.adapter import Adapter
 from mechaudio.models.continuation import continuation
 from mechaudio.models.spans import TextBlock
 from mechaudio.models.turns import Turn, recordings, texts
-from mechaudio.showing import count_of
 
 #: Stands for a text while the chat template is rendered around it; private-use characters, so that nobody's text holds
 #: it.
@@ -158,7 +157,7 @@ def _through_template(
     if placeholders != len(clips):
         raise ValueError(
             f"the chat template of {type(processor).__name__} wrote {placeholders} audio placeholders "
-            f"({processor.audio_token!r}) for {count_of(len(clips), 'clip')}"
+            f"({processor.audio_token!r}) for {n_of(len(clips), 'clip')}"
         )
     # Where a processor says what it writes for a clip, the line breaks around it may melt into the text's.
     written = getattr(processor, "full_audio_sequence", processor.audio_token)

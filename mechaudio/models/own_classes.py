@@ -13,7 +13,6 @@ from transformers import ProcessorMixin
 
 from mechaudio.arguments import n_of
 from mechaudio.models.network import Network
-from mechaudio.showing import count_of
 
 
 class SoundWithThePrompt:
@@ -180,7 +179,7 @@ class ClipProcessor(ProcessorMixin):
         wanted = sum(one.count(self.audio_token) for one in texts)
         if wanted != len(clips):
             raise ValueError(
-                f"the texts have {wanted} placeholders {self.audio_token!r} for {count_of(len(clips), 'clip')}"
+                f"the texts have {wanted} placeholders {self.audio_token!r} for {n_of(len(clips), 'clip')}"
             )
         placeholder, following = self.audio_token_id, iter(clips)
         return [

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from mechaudio.arguments import n_of
 from mechaudio.audio.clock import TokenClock
-from mechaudio.showing import count_of
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
@@ -89,7 +88,7 @@ def _span(batch: PromptBatch, part: str) -> Positions:
 def _timed(clocks: Sequence[TokenClock]) -> str:
     if not clocks:
         return "its audio tokens have no known time (it has no sound, or its inputs hold several clips); give positions"
-    return f"it has {count_of(len(clocks), 'clip')}; name one of them, 'audio.0[...]' to 'audio.{len(clocks) - 1}[...]'"
+    return f"it has {n_of(len(clocks), 'clip')}; name one of them, 'audio.0[...]' to 'audio.{len(clocks) - 1}[...]'"
 
 
 def _seconds(text: str, otherwise: float, part: str) -> float:

@@ -27,7 +27,6 @@ from mechaudio.labelled import ANYTHING_ELSE
 from mechaudio.models.continuation import continuation
 from mechaudio.question import AudioQuestion
 from mechaudio.results import keep
-from mechaudio.showing import count_of
 
 if TYPE_CHECKING:
     from mechaudio.models.batch import PromptBatch
@@ -139,7 +138,7 @@ def per_row(name: str, given: Words, n_rows: int) -> Sequence[str | None]:
     words = [given] * n_rows if given is None or isinstance(given, str) else list(given)
     if len(words) != n_rows:
         raise ValueError(
-            f"{name}= has words for {count_of(len(words), 'question')}, and there are {n_rows}: give one for each"
+            f"{name}= has words for {n_of(len(words), 'question')}, and there are {n_rows}: give one for each"
         )
     for text in words:
         if text is not None and not text.strip():
@@ -260,7 +259,7 @@ class Targets:
         part = words[self._n : self._n + n_rows]
         if len(part) < n_rows:
             raise ValueError(
-                f"{name}= has words for {count_of(len(words), 'question')}, and there are more: give one for each"
+                f"{name}= has words for {n_of(len(words), 'question')}, and there are more: give one for each"
             )
         return part
 
@@ -272,7 +271,7 @@ class Targets:
         """
         for name, words in self._given.items():
             if words is not None and not isinstance(words, str) and len(words) != self._n:
-                raise ValueError(f"{name}= has words for {count_of(len(words), 'question')}, and there are {self._n}")
+                raise ValueError(f"{name}= has words for {n_of(len(words), 'question')}, and there are {self._n}")
         return {"targets": self._used} if any(self._used) else {}
 
 

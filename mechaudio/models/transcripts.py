@@ -15,7 +15,6 @@ from mechaudio.arguments import n_of
 from mechaudio.models.opened_model import OpenedModel
 from mechaudio.notices import warn
 from mechaudio.question import NO_TRANSCRIPT, AudioQuestion
-from mechaudio.showing import count_of
 
 #: The transcript of a clip in which nobody speaks: a token, so that the prompt has one in any case.
 NO_WORDS = " "
@@ -62,8 +61,8 @@ def _given(question: AudioQuestion, n_clips: int) -> list[str | None]:
         raise TypeError(f"question {question.id!r}: meta['transcript'] is a text, or a list of one per clip: {given!r}")
     if n_clips and len(several) != n_clips:
         raise ValueError(
-            f"question {question.id!r} has {count_of(n_clips, 'clip')} and "
-            f"{count_of(len(several), 'transcript')}: give one per clip, None for "
+            f"question {question.id!r} has {n_of(n_clips, 'clip')} and "
+            f"{n_of(len(several), 'transcript')}: give one per clip, None for "
             "those that are to be recognised"
         )
     return list(several[:n_clips])

@@ -15,7 +15,6 @@ from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.notebook.explorer_data import explorer_data, sound
 from mechaudio.notebook.live import Live
 from mechaudio.question import AudioQuestion
-from mechaudio.showing import count_of
 from mechaudio.tracing.audio_lm import AudioLM
 
 if TYPE_CHECKING:
@@ -51,8 +50,8 @@ def explore(model: AudioLM, question: AudioQuestion | Inputs, *, max_new_tokens:
     batch = as_prompts(model, [question] if isinstance(question, AudioQuestion) else question)
     if batch.n_rows != 1 or not batch.questions:
         raise ValueError(
-            f"ma.explore shows one question, got {count_of(batch.n_rows, 'prompt')} with "
-            f"{count_of(len(batch.questions), 'question')}: give a "
+            f"ma.explore shows one question, got {n_of(batch.n_rows, 'prompt')} with "
+            f"{n_of(len(batch.questions), 'question')}: give a "
             "question, or one prompt made of a question, batch[0]"
         )
     try:

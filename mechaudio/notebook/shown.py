@@ -14,7 +14,6 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.notebook.pieces import chip, frame, note, recording, table, text
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
-from mechaudio.showing import count_of
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run_result import Generation, Run
@@ -92,7 +91,7 @@ def _prompt(batch: PromptBatch, row: int, roles: Sequence[str]) -> str:
         stretch = list(places)
         span = f"positions {stretch[0]} to {stretch[-1]}"
         if kind == "padding":
-            parts.append(note(f"{count_of(len(stretch), 'position')} of padding"))
+            parts.append(note(f"{n_of(len(stretch), 'position')} of padding"))
         elif kind == "audio":
             ends = f", {labels[stretch[0]][2:]} to {labels[stretch[-1]][2:]}" if batch.clocks[row] else ""
             parts.append(chip(f"♪ {n_of(len(stretch), 'audio token')}{ends}", _colour("audio"), f"audio: {span}"))
@@ -178,7 +177,7 @@ def _evaluation(evaluation: Evaluation) -> str:
         for task, one in scores.items()
     ]
     rows, n_rows = evaluation.first_rows(ROWS)
-    failed = note(f"{count_of(len(evaluation.failures), 'question')} could not be asked") if evaluation.failures else ""
+    failed = note(f"{n_of(len(evaluation.failures), 'question')} could not be asked") if evaluation.failures else ""
     return frame(repr(evaluation), table(head, lines) if lines else "", _tabulated(rows, n_rows), failed, _ways())
 
 

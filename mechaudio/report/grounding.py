@@ -15,7 +15,6 @@ from mechaudio.metrics.spans import Repairs
 from mechaudio.question import AudioQuestion, Recording, questions_by_id
 from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.report.tables import Column, Table, column_list
-from mechaudio.showing import count_of
 from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.theme import plain
 
@@ -52,8 +51,8 @@ def grounding_findings(study: GroundingStudy) -> tuple[str, ...]:
     if (of := study.grounding) is not None:
         recalls = ", ".join(f"{each.count} at {threshold:g}" for threshold, each in of.recall.items())
         said.append(
-            f"Grounding: mean IoU {of.mean_iou.in_percent()}; of {count_of(of.unparsed.n, 'question')}, found by IoU: "
-            f"{recalls}; no time can be read in {count_of(of.unparsed.count, 'answer')}."
+            f"Grounding: mean IoU {of.mean_iou.in_percent()}; of {n_of(of.unparsed.n, 'question')}, found by IoU: "
+            f"{recalls}; no time can be read in {n_of(of.unparsed.count, 'answer')}."
         )
     if (of_dense := study.dense) is not None:
         said.append(

@@ -11,7 +11,6 @@ from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.report.changes import CHANGED, changed, group_rows
 from mechaudio.report.listening import first_table
 from mechaudio.report.tables import Cell, Column, Table, column_list
-from mechaudio.showing import count_of
 
 PAPER = "MATA (arXiv 2509.18816, Interspeech 2026)"
 
@@ -74,7 +73,7 @@ def _scores(study: MataStudy) -> Table:
     return Table(
         "attention",
         "Audio scores and attention of the last position, by layer",
-        f"Mean over heads and {count_of(scores.n, 'question')}. Below zero: share of the scores on audio "
+        f"Mean over heads and {n_of(scores.n, 'question')}. Below zero: share of the scores on audio "
         "tokens. The last columns "
         f"are audio attention with alpha = {scores.alpha:g} in that layer alone, by reading of the formula.",
         (

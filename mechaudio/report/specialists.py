@@ -30,7 +30,6 @@ from mechaudio.report.wording import (
     percent,
     points,
 )
-from mechaudio.showing import count_of
 from mechaudio.viz.induced_layers import induced_layers
 from mechaudio.viz.listening_curve import listening_curve
 from mechaudio.viz.over_strength import accuracy_over_strength
@@ -147,7 +146,7 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     sure = scores.varies & (scores.q < SIGNIFICANT)
     sentences: list[str] = [
         Finding(
-            f"Of {count_of(many, 'head')} whose attention to audio varies, {sure.sum()} go with right answers at "
+            f"Of {n_of(many, 'head')} whose attention to audio varies, {sure.sum()} go with right answers at "
             f"a false discovery rate of {100 * SIGNIFICANT:g}% ({counted(n, clips if clips < n else None)}). "
             f"{_strongest(scores, sure, ranking)}",
             "heads",
@@ -156,7 +155,7 @@ def _heads(study: SpecialistsStudy) -> list[str]:
         )
     ]
     if clips < FEWEST:
-        sentences.append(f"An interval of r takes {FEWEST} clips: there is none from {count_of(clips, 'clip')}.")
+        sentences.append(f"An interval of r takes {FEWEST} clips: there is none from {n_of(clips, 'clip')}.")
     if study.k < many:
         stability = scores.stability(study.k, ranking=ranking)
         sentences.append(
@@ -171,8 +170,7 @@ def _heads(study: SpecialistsStudy) -> list[str]:
             )
     if scores.constant.any():
         sentences.append(
-            "The share of attention on audio is the same in every question for "
-            f"{count_of(scores.constant.sum(), 'head')}."
+            f"The share of attention on audio is the same in every question for {n_of(scores.constant.sum(), 'head')}."
         )
     return sentences
 

@@ -12,7 +12,6 @@ from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.report.changes import UNANSWERED, changed
 from mechaudio.report.listening import first_table
 from mechaudio.report.tables import Cell, Column, Table, column_list
-from mechaudio.showing import count_of
 
 PAPER = "A Closer Look at Failure Modes in Temporal Understanding of Large Audio-Language Models (Interspeech 2026)"
 SUSPECT = (
@@ -143,7 +142,7 @@ def _attention(study: TemporalStudy) -> Table:
     return Table(
         "attention",
         "Attention of the last position by layer and role of token",
-        f"Mean over heads and {count_of(len(study.attention), 'question')}, with the recording.",
+        f"Mean over heads and {n_of(len(study.attention), 'question')}, with the recording.",
         (Column("layer", "count"), *(Column(role, "share") for role in study.roles)),
         tuple((layer, *roles) for layer, roles in enumerate(shares)),
     )

@@ -14,7 +14,6 @@ from mechaudio.arguments import n_of
 from mechaudio.experiments.choosing import Choice
 from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.significance import McNemar
-from mechaudio.showing import count_of
 from mechaudio.viz.theme import number
 
 SIGNIFICANT = 0.05
@@ -109,7 +108,7 @@ def lacking(unanswered: Bool[np.ndarray, "variant question"], clean: int = 0) ->
         return ()
     variants = f"{unanswered.any(axis=1).sum()} of {n_of(len(unanswered), 'variant')}"
     return (
-        f"{count_of(missing, 'answer')} {'is' if missing == 1 else 'are'} missing, because logits of "
+        f"{n_of(missing, 'answer')} {'is' if missing == 1 else 'are'} missing, because logits of "
         f"their choices are NaN or overflow ({variants}, and "
         f"{clean} without a change); all of them count as not right.",
     )

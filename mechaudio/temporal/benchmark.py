@@ -20,7 +20,7 @@ from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.kinds import fits
 from mechaudio.question import AudioQuestion
 from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
-from mechaudio.showing import Shown, count_of
+from mechaudio.showing import Shown
 from mechaudio.temporal.card import REASONS, card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
@@ -95,10 +95,7 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
     def __repr__(self) -> str:
         per_task = Counter(question.meta["task"] for question in self)
         counts = ", ".join(f"{per_task[task]} {task}" for task in self.tasks)
-        return (
-            f"Benchmark({count_of(len(self), 'question')} of {count_of(self.n_clips, 'clip')}: {counts}; seed "
-            f"{self.seed})"
-        )
+        return f"Benchmark({n_of(len(self), 'question')} of {n_of(self.n_clips, 'clip')}: {counts}; seed {self.seed})"
 
     def dropped_counts(self) -> dict[str, dict[str, int]]:
         """Task -> reason -> how many clips gave no question."""
@@ -236,7 +233,7 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     questions = questions_of(table)
     if len(questions) != manifest["n_questions"]:
         raise ValueError(
-            f"{os.fspath(source)!r} has {count_of(len(questions), 'question')}, and its {MANIFEST} says "
+            f"{os.fspath(source)!r} has {n_of(len(questions), 'question')}, and its {MANIFEST} says "
             f"{manifest['n_questions']}: "
             "they are not of one build"
         )

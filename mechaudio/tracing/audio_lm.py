@@ -26,7 +26,6 @@ from mechaudio.models.processor import refuse_foreign_processor, warn_of_changed
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import ignored, warn
-from mechaudio.showing import count_of
 from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.elsewhere import OF_MODEL, hook_point
@@ -385,11 +384,11 @@ class AudioLM(NNsight):
 
     def _towers(self) -> str:
         if not self.adapter.towers:
-            return f"audio tower {count_of(len(self.audio_blocks), 'layer')}"
+            return f"audio tower {n_of(len(self.audio_blocks), 'layer')}"
         named = {self.adapter.tower: self.audio_blocks} | {
             name: self.towers[name].blocks for name in self.adapter.towers
         }
-        return "audio towers " + ", ".join(f"{name} {count_of(len(blocks), 'layer')}" for name, blocks in named.items())
+        return "audio towers " + ", ".join(f"{name} {n_of(len(blocks), 'layer')}" for name, blocks in named.items())
 
     def __repr__(self) -> str:
         """The class, its size and where it is."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.prompt import Inputs, as_prompts

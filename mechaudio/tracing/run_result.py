@@ -17,7 +17,7 @@ from mechaudio.models.batch import PromptBatch
 from mechaudio.notices import warn
 from mechaudio.question import Answer
 from mechaudio.results import Result, as_numpy
-from mechaudio.showing import NamesTheWay, count_of
+from mechaudio.showing import NamesTheWay
 from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.effects import Effects
@@ -272,7 +272,7 @@ def recorded(cache: Cache) -> str:
     layers: dict[str, int] = {}
     for name, layer in cache:
         layers[name] = layers.get(name, 0) + (layer is not None)
-    return "recorded " + ", ".join(f"{name} in {count_of(n, 'layer')}" if n else name for name, n in layers.items())
+    return "recorded " + ", ".join(f"{name} in {n_of(n, 'layer')}" if n else name for name, n in layers.items())
 
 
 def _answer_row(answer: Answer) -> dict[str, Any]:

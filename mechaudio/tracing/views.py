@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from mechaudio.showing import Shown, count_of
+from mechaudio.arguments import n_of
+from mechaudio.showing import Shown
 from mechaudio.tracing.elsewhere import OF_ATTENTION, OF_LAYER, OF_MLP, hook_point
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import ATTENTION_POINTS, LAYER_POINTS, ROW_POINTS, Rows
@@ -163,7 +164,7 @@ class Blocks(Shown, Sequence):
 
     def __repr__(self) -> str:
         """The stack and its depth."""
-        return f"<{count_of(len(self), 'layer')} of the {self._where}>"
+        return f"<{n_of(len(self), 'layer')} of the {self._where}>"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from jaxtyping import Bool
 
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.effect_map import agreement as measured
-from mechaudio.arguments import checks_arguments
-from mechaudio.showing import count_of
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.viz.patching_map import DIRECTIONS
 from mechaudio.viz.theme import CYCLE, INK, SEQUENTIAL, laid_out, layer_ticks, plain
 
@@ -71,8 +70,8 @@ def agreement(
     return laid_out(
         figure,
         f"{title}: r = {agreement['pearson']:.2f}",
-        f"{count_of(len(across), 'place')} of {plain(exact.hook_point)}; {DIRECTIONS[exact.direction]}; n = "
-        f"{count_of(int(exact.scale.defined.sum()), 'pair')}<br>Pearson's r {agreement['pearson']:.2f}, Spearman's "
+        f"{n_of(len(across), 'place')} of {plain(exact.hook_point)}; {DIRECTIONS[exact.direction]}; n = "
+        f"{n_of(int(exact.scale.defined.sum()), 'pair')}<br>Pearson's r {agreement['pearson']:.2f}, Spearman's "
         f"{agreement['spearman']:.2f}; largest difference {agreement['error']:.2f}; "
         f"{round(agreement['top'] * top)} of the {top} largest effects are among the {top} largest estimates",
         height=460,

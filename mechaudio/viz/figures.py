@@ -38,7 +38,6 @@ from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.interventions.sweep_result import Generations, Sweep
 from mechaudio.metrics.clips import questions_of
-from mechaudio.showing import count_of
 from mechaudio.tracing.run_result import Generation, Run
 from mechaudio.viz.attribution import attribution_bars
 from mechaudio.viz.by_layer import direction_lengths, tuned_lens_kl
@@ -184,7 +183,7 @@ def _clean_over_corrupted(
     return laid_out(
         figure,
         f"{what}, clean over corrupted",
-        f"n = {count_of(len(ids), 'pair')}",
+        f"n = {n_of(len(ids), 'pair')}",
         xaxis={"title": {"text": "corrupted"}},
         yaxis={"title": {"text": "clean"}},
         **options,

@@ -8,11 +8,10 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.attention_flow import MEASURES, AttentionFlow, edge_name
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.significance import paired_difference
-from mechaudio.showing import count_of
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     CYCLE,
@@ -116,7 +115,7 @@ def flow_map(
         figure,
         title or f"{_WHAT[measure]} when one role does not see another",
         f"change{of_words(flow)}, {questions_of(len(flow.ids), flow.clips)}; without a cut: {baseline}; windows of "
-        f"{count_of(size, 'layer')}<br>{few or dots}",
+        f"{n_of(size, 'layer')}<br>{few or dots}",
         height=150 + sum(heights),
         showlegend=False,
     )

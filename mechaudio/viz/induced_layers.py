@@ -10,8 +10,7 @@ from scipy.stats import hypergeom
 
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import layer_weights
-from mechaudio.arguments import checks_arguments
-from mechaudio.showing import count_of
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, VEIL, laid_out, layer_ticks
 
 
@@ -88,7 +87,7 @@ def induced_layers(
     n = len(scores.measured.correct)
     laid_out(
         figure,
-        f"Layers that the audio-specialist heads induce (n = {count_of(n, 'question')}, {count_of(n_heads, 'head')})",
+        f"Layers that the audio-specialist heads induce (n = {n_of(n, 'question')}, {n_of(n_heads, 'head')})",
         f"share of the K heads of largest {'|r|' if ranking == 'magnitude' else 'r'}: the layer's weight in layer-"
         f"guided steering<br>grey: {100 * confidence:g}% of as many heads drawn at random; dash: their mean",
         height=400,

@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
-from mechaudio.showing import count_of
 from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, laid_out, whiskers
 
 
@@ -55,7 +54,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         figure,
         f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
         f"{score.correct.sum()} right)",
-        f"{count_of(k, 'head')}, chosen on {score.n_calibration} other questions; bars: {share:g}% "
+        f"{n_of(k, 'head')}, chosen on {score.n_calibration} other questions; bars: {share:g}% "
         f"intervals; {len(score.random_auc)} random sets",
         height=300,
         showlegend=False,

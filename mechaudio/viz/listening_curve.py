@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, band, laid_out, whiskers
 

@@ -14,7 +14,6 @@ from mechaudio.experiments.mata_result import MataStudy
 from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.significance import paired_difference
-from mechaudio.showing import count_of
 from mechaudio.viz.theme import (
     CYCLE,
     DIVERGING,
@@ -72,7 +71,7 @@ def mata_attention(scores: MataScores) -> go.Figure:
     figure.update_annotations(font={"size": 13, "color": INK})
     return laid_out(
         figure,
-        f"What MATA does to attention, by reading of its formula (n = {count_of(scores.n, 'question')})",
+        f"What MATA does to attention, by reading of its formula (n = {n_of(scores.n, 'question')})",
         "last position, in the mean over heads; multiplying lowers a score that is below zero; gained: with "
         f"alpha = {scores.alpha:g} in that layer alone",
         height=420,

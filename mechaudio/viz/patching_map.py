@@ -14,7 +14,6 @@ from mechaudio.analyses.patching.activation_patching import PatchingMap
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import fewest
-from mechaudio.showing import count_of
 from mechaudio.tracing.hook_points import in_tower
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
@@ -124,7 +123,7 @@ def axis_title(found: EffectMap, axis: str) -> str:
 
 def of_clips(n: int, clips: int) -> str:
     """Count the clips of so many pairs, where these are fewer."""
-    return f" of {count_of(clips, 'clip')}" if 0 < clips < n else ""
+    return f" of {n_of(clips, 'clip')}" if 0 < clips < n else ""
 
 
 def metric_name(found: EffectMap) -> str:
@@ -178,7 +177,7 @@ def _names(axis: str, labels: Sequence[Any], tokens: Sequence[str] | None) -> tu
 
 def _note(found: EffectMap, drawn: _Drawn, confidence: float) -> str:
     n, none = int(found.scale.defined.sum()), len(found.undefined)
-    pairs = f"n = {count_of(n, 'pair')}" + of_clips(n, found.scale.n_clips)
+    pairs = f"n = {n_of(n, 'pair')}" + of_clips(n, found.scale.n_clips)
     pairs += f" ({none} more without a difference of clean and corrupted, left out)" if none else ""
     lines = [f"{DIRECTIONS[found.direction]}; {metric_name(found)}; {plain(found.hook_point)}; {pairs}"]
     if np.isnan(drawn.low).all():

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, laid_out, whiskers
 
 _TITLES = {

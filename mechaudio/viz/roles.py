@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 from mechaudio.analyses.attention_mass import AttentionMass
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
-from mechaudio.showing import count_of
 from mechaudio.viz.theme import SEQUENTIAL, label_axis, laid_out, number, write_cells
 
 
@@ -50,7 +49,7 @@ def attention_between_roles(mass: AttentionMass, *, layer: int | None = None) ->
         )
     )
     write_cells(figure, [number(share, 1) for share in shares.ravel()])
-    where = f"mean of {count_of(n_layers, 'layer')}" if layer is None else f"layer {layer % n_layers}"
+    where = f"mean of {n_of(n_layers, 'layer')}" if layer is None else f"layer {layer % n_layers}"
     return laid_out(
         figure,
         "Attention from role to role",

@@ -11,7 +11,6 @@ from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
-from mechaudio.showing import count_of
 from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, band, laid_out, layer_ticks
 
 _ENDS = ": %{customdata[0]:.1f} to %{customdata[1]:.1f}%"
@@ -123,7 +122,7 @@ def audio_share_by_layer(
     return laid_out(
         figure,
         f"Where the {attention.queries} position looks, by layer ({sample})",
-        f"mean of {count_of(n_heads, 'head')}; {spread}",
+        f"mean of {n_of(n_heads, 'head')}; {spread}",
         height=430,
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.25, n_layers - 0.75]},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},

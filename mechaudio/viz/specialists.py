@@ -7,8 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from mechaudio.analyses.specialist_heads import HeadScores
-from mechaudio.arguments import checks_arguments
-from mechaudio.showing import count_of
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.viz.grid import WRITTEN_IN, layer_head_grid
 from mechaudio.viz.theme import DARK, LIGHT
 
@@ -35,7 +34,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
     empty = scores.r.size - int(varies.sum())
     figure = layer_head_grid(
         np.where(varies, scores.r, np.nan),
-        f"Heads whose audio attention goes with right answers (n = {count_of(len(correct), 'question')}, "
+        f"Heads whose audio attention goes with right answers (n = {n_of(len(correct), 'question')}, "
         f"{correct.sum()} right)",
         unit="r",
         note=f"dots: q < {level:g} among the {n_of(varies.sum(), 'head')} that vary"

@@ -7,7 +7,6 @@ import plotly.graph_objects as go
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.interventions.sweep_result import Generations
 from mechaudio.labelled import grid_coordinates
-from mechaudio.showing import count_of
 from mechaudio.tracing.run_result import Generation
 from mechaudio.viz.theme import CLEAR, FAINT, laid_out, plain
 
@@ -46,7 +45,7 @@ def written_texts(written: Generation | Generations, *, at_most: int = 50) -> go
             cells={"values": shown, "align": "left", "fill_color": CLEAR, "line_color": FAINT, "height": 26},
         )
     )
-    note = f"the first {at_most} of {n} prompts" if n > at_most else count_of(n, "prompt")
+    note = f"the first {at_most} of {n} prompts" if n > at_most else n_of(n, "prompt")
     return laid_out(
         figure,
         "What was written",

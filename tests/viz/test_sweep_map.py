@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from plotly.colors import sample_colorscale, unlabel_rgb
 
-from mechaudio.arguments import n_of
 from mechaudio.interventions import Sweep
 from mechaudio.metrics import accuracy, bootstrap_mean, paired_difference
 from mechaudio.viz import sweep_map

@@ -19,7 +19,6 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.ranking import largest_first
 from mechaudio.results import Result
-from mechaudio.showing import count_of
 
 if TYPE_CHECKING:
     import xarray
@@ -154,11 +153,11 @@ class EffectMap(Result):
 
     def __repr__(self) -> str:
         """Say what was measured, and of how many pairs there is nothing to measure."""
-        size = " x ".join(count_of(len(labels), name) for name, labels in self.axes.items())
+        size = " x ".join(n_of(len(labels), name) for name, labels in self.axes.items())
         none = f", {len(self.undefined)} of them without a difference" if self.undefined else ""
         return (
             f"<{type(self).__name__} of {self.hook_point}, {size}, {self.direction}, on "
-            f"{count_of(len(self.ids), 'pair')}{none}>"
+            f"{n_of(len(self.ids), 'pair')}{none}>"
         )
 
 

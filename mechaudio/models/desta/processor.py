@@ -17,7 +17,6 @@ from mechaudio.arguments import n_of
 from mechaudio.models.desta.speech import Silero
 from mechaudio.models.own_classes import ClipProcessor, clips_given
 from mechaudio.models.padding import left_padded
-from mechaudio.showing import count_of
 
 AUDIO_TOKEN = "<|reserved_special_token_87|>"
 _BEFORE, _BEHIND = "<start_audio>", "<end_audio>"
@@ -141,7 +140,7 @@ class DestaProcessor(ClipProcessor):
         words = [" "] * len(clips) if transcripts is None else list(transcripts)
         if len(words) != len(clips):
             raise ValueError(
-                f"there are {count_of(len(clips), 'clip')} and {count_of(len(words), 'transcript')}: give one for each"
+                f"there are {n_of(len(clips), 'clip')} and {n_of(len(words), 'transcript')}: give one for each"
             )
         ids = self.with_clips(text, [self._in_place_of(transcript) for transcript in words])
         return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
