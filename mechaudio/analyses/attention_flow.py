@@ -32,8 +32,8 @@ from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.significance import McNemar, holm, mcnemar, sign_flip_test
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.depth import absent, which_layers
+from mechaudio.models.positions import select
 from mechaudio.models.prompt import condition_of
-from mechaudio.models.selection import select
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM

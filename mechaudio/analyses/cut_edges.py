@@ -20,7 +20,7 @@ from mechaudio.interventions.knock_out import KnockOutAttention
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.choices import are_right, likeliest, refuse_nan, right_choices, warn_of_unanswered
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, select
+from mechaudio.models.positions import Where, select
 from mechaudio.models.targets import Targets
 from mechaudio.tracing.audio_lm import AudioLM
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, select
+from mechaudio.models.positions import Where, select
 
 
 def query_rows(batch: PromptBatch, queries: str) -> tuple[Where, Float[np.ndarray, "question row"]]:

@@ -38,7 +38,8 @@ from mechaudio.interventions.steer_heads import SteerHeads
 from mechaudio.metrics import checked
 from mechaudio.metrics.clips import clip_numbers, questions_of
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.prompt import as_prompts, silenced
+from mechaudio.models.prompt import as_prompts
+from mechaudio.models.silence import silenced
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.temporal.draws import digest

@@ -44,8 +44,8 @@ from mechaudio.interventions.selecting import named
 from mechaudio.metrics.clips import clip_numbers, n_clips
 from mechaudio.metrics.significance import holm
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.positions import Where
 from mechaudio.models.prompt import condition_of
-from mechaudio.models.selection import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM

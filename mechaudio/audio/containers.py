@@ -94,7 +94,7 @@ def chunk_damage(file: BufferedIOBase) -> str:
         if is_read and not CHUNK.match(name):
             file.seek(at)
             rest = file.read()
-            return f"holds {len(rest)} bytes behind its sound that are no part of it{UNFINISHED}" * bool(
+            return f"holds {n_of(len(rest), 'byte')} behind its sound that are no part of it{UNFINISHED}" * bool(
                 rest.strip(b"\0")
             )
         if name == b"ds64":
@@ -104,7 +104,7 @@ def chunk_damage(file: BufferedIOBase) -> str:
             size = long_size if size == 0xFFFFFFFF and long_size is not None else size
             size = size if size < UNKNOWN_BYTES or long_size is not None else end - at
             if size > end - at:
-                return f"promises {size} bytes of samples and has {end - at}"
+                return f"promises {n_of(size, 'byte')} of samples and has {end - at}"
         is_read = is_read or name in RECORDINGS
         at += size + (size % 2 if n_size == 4 else 0)
         if at > end + 1 and is_read and name not in (*RECORDINGS, *TEXTS):

@@ -15,7 +15,7 @@ from torch import Tensor
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.experiments.harvested import INDEX
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Positions, select
+from mechaudio.models.positions import Positions, select
 from mechaudio.tracing.hook_points import HookPoint
 
 _SOMETIMES = ("transcript", "caption", "keyword", "history", "choices", "audio_padding")

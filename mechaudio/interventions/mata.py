@@ -8,7 +8,7 @@ from mechaudio.arguments import names_arguments
 from mechaudio.interventions.scale import ScaleAttention
 from mechaudio.interventions.selecting import AttentionIntervention, Layers, check_choice, check_number
 from mechaudio.interventions.upweight import UpweightAttention
-from mechaudio.models.selection import Where
+from mechaudio.models.positions import Where
 
 
 @names_arguments

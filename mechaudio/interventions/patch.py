@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mechaudio.interventions.selecting import Heads, Phase, Value, check_choice, named, numbers, placed, where
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, heads_among, of_rows
+from mechaudio.models.positions import Where, heads_among, of_rows
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Edit
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint, bare, in_tower

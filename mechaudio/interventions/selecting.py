@@ -11,7 +11,7 @@ import numpy as np
 from mechaudio.arguments import check_fields, shown
 from mechaudio.kinds import all_int, plain, whole_number
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, of_rows
+from mechaudio.models.positions import Where, of_rows
 from mechaudio.results import as_numpy, keep
 from mechaudio.showing import Shown
 from mechaudio.tracing.audio_lm import AudioLM

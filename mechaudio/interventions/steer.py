@@ -24,7 +24,7 @@ from mechaudio.interventions.selecting import (
     where,
 )
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, of_rows
+from mechaudio.models.positions import Where, of_rows
 from mechaudio.results import as_numpy
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Add, Edit

@@ -12,7 +12,7 @@ from mechaudio.arguments import check_fields, n_of
 from mechaudio.interventions.selecting import Phase, Value, check_choice, check_number, numbers, placed, where
 from mechaudio.interventions.steer import check_array
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, of_rows
+from mechaudio.models.positions import Where, of_rows
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Add, Edit
 from mechaudio.tracing.hook_points import HookPoint

@@ -17,7 +17,7 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.data.clip_names import KNOWN_AS, clips_of
 from mechaudio.kinds import MaybeNone, whole_number
-from mechaudio.models.selection import Where, select
+from mechaudio.models.positions import Where, select
 from mechaudio.models.spans import PromptFormat
 from mechaudio.models.targets import Aim, Words, aimed
 from mechaudio.question import AudioQuestion

@@ -5,8 +5,9 @@ Conventions: mono samples at the adapter's sampling rate; seconds in messages.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -16,6 +17,9 @@ from mechaudio.arguments import n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.clock import ScatteredClock, TokenClock
 from mechaudio.models.adapter import Adapter, TokenTiming
+
+if TYPE_CHECKING:
+    from mechaudio.models.chat import Sound
 
 
 def longest_clip(processor: Any, adapter: Adapter) -> int | None:
@@ -161,3 +165,33 @@ def clock_of_sounding(clock: TokenClock, sounds: list[bool]) -> TokenClock | Non
     if not kept:
         return None
     return clock.of(kept) if isinstance(clock, ScatteredClock) else clock.first(len(kept))
+
+
+def audio_spans(
+    adapter: Adapter, sounds: Sequence[Sound], seconds: Sequence[float], positions: Sequence[int]
+) -> tuple[dict[str, tuple[int, ...]], tuple[TokenClock, ...]]:
+    """Which of a prompt's audio tokens hear its clips, and when; and which hear what those were filled up with.
+
+    Args:
+        adapter: The facts about the class.
+        sounds: The clips, in order.
+        seconds: Their lengths.
+        positions: Positions of all their audio tokens.
+    """
+    clips, clocks, padding, first = list[tuple[int, ...]](), list[TokenClock](), list[int](), 0
+    for sound, length in zip(sounds, seconds, strict=True):
+        own, first = positions[first : first + sound.n_tokens], first + sound.n_tokens
+        merging = None if adapter.merging is None else sound.features.get(adapter.merging)
+        clock = token_clock(
+            adapter.timing, sound.n_tokens, adapter.sampling_rate, None if merging is None else merging[0]
+        )
+        hears = sounding(adapter.timing, clock, length)
+        audible = clock_of_sounding(clock, hears)
+        assert audible is not None, "the first token hears the clip"
+        clocks.append(audible)
+        clips.append(tuple(position for position, one in zip(own, hears, strict=True) if one))
+        padding += [position for position, one in zip(own, hears, strict=True) if not one]
+    spans = {"audio": tuple(position for clip in clips for position in clip), "audio_padding": tuple(padding)}
+    if len(clips) > 1:
+        spans |= {f"audio.{number}": clip for number, clip in enumerate(clips)}
+    return spans, tuple(clocks)

@@ -1,26 +1,14 @@
-"""Features of clips: of several, behind one another; and of silence, which is kept."""
+"""Features of several clips, behind one another."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.models.adapter import Adapter
-from mechaudio.models.chat import Sound, encode_alone
-from mechaudio.models.opened_model import OpenedModel
-
-#: How many lengths of silence are kept for each processor.
-_KEPT = 4
-
-
-_known: WeakKeyDictionary[Any, OrderedDict[int, Sound]] = WeakKeyDictionary()
 
 
 def refuse_changed_torch() -> None:
@@ -50,24 +38,6 @@ def refuse_changed_torch() -> None:
             "torch.set_default_device(None), and open the network where it is meant to be, ma.load(name, "
             f"device={str(device)!r})"
         )
-
-
-def silence(model: OpenedModel, n_samples: int) -> Sound:
-    """Return the processor's features of so many zeros; it is asked once for a length.
-
-    Args:
-        model: An opened model with a processor.
-        n_samples: Length at the adapter's rate.
-    """
-    kept = _known.setdefault(model.processor, OrderedDict())
-    if n_samples not in kept:
-        refuse_changed_torch()  # they are kept
-        zeros = np.zeros(n_samples, dtype=np.float32)
-        kept[n_samples] = encode_alone(model.processor, model.adapter, zeros)
-        if len(kept) > _KEPT:
-            kept.popitem(last=False)
-    kept.move_to_end(n_samples)
-    return kept[n_samples]
 
 
 def stack_features(adapter: Adapter, features: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -8,31 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.stored import opened
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.chat import EncodedPrompt, Sound, encode
-from mechaudio.models.clips import clock_of_sounding, samples_of, sounding, token_clock, too_short
-from mechaudio.models.features import refuse_changed_torch, silence, stack_features
+from mechaudio.models.chat import EncodedPrompt, encode
+from mechaudio.models.clips import audio_spans, samples_of, too_short
+from mechaudio.models.features import refuse_changed_torch, stack_features
 from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
 from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.padding import with_positions
 from mechaudio.models.processor import refuse_foreign_processor
+from mechaudio.models.silence import silent_features
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
 from mechaudio.models.transcripts import transcripts_of
 from mechaudio.models.turns import Turn, joined, of_messages, of_question, question_of, recordings, transcripts_in
 from mechaudio.notices import warn
 from mechaudio.question import EVERY_CONDITION, NO_QUESTIONS, NO_TRANSCRIPT, AudioQuestion
 
-__all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt", "silenced"]
+__all__ = ["PromptBatch", "PromptFormat", "as_batch", "as_prompts", "prompt"]
 
 
 #: A conversation in transformers' chat format.
@@ -200,7 +200,7 @@ def _encode(
             raise too_short(owner, len(samples), adapter)
     if condition in ("silence", NO_TRANSCRIPT):
         silent = [
-            replace(sound, features=_silent(model, owner, len(samples), sound.n_tokens))
+            replace(sound, features=silent_features(model, owner, len(samples), sound.n_tokens))
             for sound, (samples, _) in zip(encoded.sounds, sampled, strict=True)
         ]
         encoded = replace(encoded, sounds=tuple(silent))
@@ -238,61 +238,6 @@ def _warn_of_guesses(model: OpenedModel, questions: Sequence[AudioQuestion]) -> 
             f"choices is a guess, however sure it looks. It knows {len(trained)} (model.trained_choices), such as "
             f"{', '.join(map(repr, trained[:3]))}"
         )
-
-
-def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
-    """Put zeros of the same lengths in the place of the prompts' clips, which are not read again.
-
-    It is what `prompt(model, batch.questions, condition="silence")` makes.
-
-    Args:
-        model: The opened model.
-        batch: Prompts of condition `audio`.
-
-    Raises:
-        ValueError: Prompts of another condition, or a class that makes tokens by content.
-    """
-    if batch.condition != "audio":
-        raise ValueError(f"silence takes the place of the clips of condition 'audio', got {batch.condition!r}")
-    adapter = model.adapter
-    audio_token = audio_token_id(model.network.config, adapter)
-    sounds, spans, clocks = list[Sound](), list[dict[str, tuple[int, ...]]](), []
-    for row, (question, given) in enumerate(zip(batch.questions, batch.given, strict=True)):
-        lengths = [round(length * adapter.sampling_rate) for length in given]
-        silences = [silence(model, length) for length in lengths]
-        placeholders = int((batch.inputs["input_ids"][row] == audio_token).sum())
-        if sum(sound.n_tokens for sound in silences) != placeholders:
-            _refuse_another_count(adapter, f"question {question.id!r}", placeholders, sum(s.n_tokens for s in silences))
-        silences = [replace(sound, features=merged(model, sound.features)) for sound in silences]
-        sounds += silences
-        positions, timed = _audio_spans(adapter, silences, given, batch.audio_positions[row])
-        spans.append(positions)
-        clocks.append(timed)
-    names = dict.fromkeys(name for own in spans for name in own)
-    placed = place(model.network, adapter, stack_features(adapter, [sound.features for sound in sounds]))
-    return replace(
-        batch,
-        inputs=batch.inputs | placed,
-        spans={**batch.spans, **{name: tuple(own.get(name, ()) for own in spans) for name in names}},
-        clocks=tuple(clocks),
-        condition="silence",
-    )
-
-
-def _silent(model: OpenedModel, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
-    """Features of zeros in a clip's place. That as many tokens come out is counted, not assumed."""
-    silent = silence(model, n_samples)
-    if silent.n_tokens != n_tokens:
-        _refuse_another_count(model.adapter, owner, n_tokens, silent.n_tokens)
-    return silent.features
-
-
-def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent: int) -> NoReturn:
-    raise ValueError(
-        f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length "
-        f"{n_silent}: the processor of {adapter.network_class} makes tokens by content, and positions could not be "
-        "compared"
-    )
 
 
 def _together(
@@ -340,7 +285,7 @@ def _spans(adapter: Adapter, row: _Row, audio_token: int) -> tuple[dict[str, tup
     spans = positions_by_role(encoded.offsets, row.block.parts, [token == audio_token for token in encoded.ids])
     ends = [0, *accumulate(sound.n_tokens for sound in encoded.sounds)]
     clips = [spans["audio"][first:end] for first, end in pairwise(ends)]
-    audio, clocks = _audio_spans(adapter, encoded.sounds, row.seconds, spans["audio"])
+    audio, clocks = audio_spans(adapter, encoded.sounds, row.seconds, spans["audio"])
     spans |= audio
     if adapter.transcribes is not None:
         spoken = [
@@ -356,36 +301,6 @@ def _spans(adapter: Adapter, row: _Row, audio_token: int) -> tuple[dict[str, tup
         for name in (f"turn.{number}", turn.speaker):
             spans[name] = tuple(sorted({*spans.get(name, ()), *sounds}))
     return spans, clocks
-
-
-def _audio_spans(
-    adapter: Adapter, sounds: Sequence[Sound], seconds: Sequence[float], positions: Sequence[int]
-) -> tuple[dict[str, tuple[int, ...]], tuple[TokenClock, ...]]:
-    """Which of a prompt's audio tokens hear its clips, and when; and which hear what those were filled up with.
-
-    Args:
-        adapter: The facts about the class.
-        sounds: The clips, in order.
-        seconds: Their lengths.
-        positions: Positions of all their audio tokens.
-    """
-    clips, clocks, padding, first = list[tuple[int, ...]](), list[TokenClock](), list[int](), 0
-    for sound, length in zip(sounds, seconds, strict=True):
-        own, first = positions[first : first + sound.n_tokens], first + sound.n_tokens
-        merging = None if adapter.merging is None else sound.features.get(adapter.merging)
-        clock = token_clock(
-            adapter.timing, sound.n_tokens, adapter.sampling_rate, None if merging is None else merging[0]
-        )
-        hears = sounding(adapter.timing, clock, length)
-        audible = clock_of_sounding(clock, hears)
-        assert audible is not None, "the first token hears the clip"
-        clocks.append(audible)
-        clips.append(tuple(position for position, one in zip(own, hears, strict=True) if one))
-        padding += [position for position, one in zip(own, hears, strict=True) if not one]
-    spans = {"audio": tuple(position for clip in clips for position in clip), "audio_padding": tuple(padding)}
-    if len(clips) > 1:
-        spans |= {f"audio.{number}": clip for number, clip in enumerate(clips)}
-    return spans, tuple(clocks)
 
 
 def _padding_id(tokenizer: Any, audio_token: int) -> int:

@@ -177,7 +177,7 @@ def _written(study: MataStudy) -> Table:
 def _listed(name: str, title: str, note: str, tested: Sequence[Tested[MataArm]]) -> Table:
     rests_on = (
         f"{note} All questions. Interval: of the change, at 95%; p: McNemar's test, corrected by Holm over "
-        f"the {len(tested)} rows."
+        f"the {n_of(len(tested), 'row')}."
     )
     return Table(
         name,

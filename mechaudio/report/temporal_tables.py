@@ -187,7 +187,7 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
     before = arms[0].change.before
     note = (
         f"Before: {before.value:.1%} of {before.n} right. Fixed: of the wrong; broken: of the right. {null} "
-        f"p: McNemar's test, corrected by Holm over the {len(rows)} rows."
+        f"p: McNemar's test, corrected by Holm over the {n_of(len(rows), 'row')}."
     )
     return Table(name, title, note, columns, tuple(rows))
 

@@ -169,7 +169,8 @@ class AudioLM(NNsight):
                 self._state.shows_input_of(f"{here}.{stack.mid_norm}", sites["resid_mid"].name)
             if "result" in sites:
                 hooked = [
-                    partial(self.refuse_hooked, f"{here}.{part}", _RESULT) for part in (stack.mixing, stack.attention)
+                    partial(self._state.refuse_hooked, f"{here}.{part}", _RESULT, before=False)
+                    for part in (stack.mixing, stack.attention)
                 ]
                 projection = OutputProjection.of(network, stack, layer, hooked)
                 self.exchange.projections.update(dict.fromkeys(projection.watched, projection))

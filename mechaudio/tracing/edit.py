@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechaudio.arguments import check_fields, n_of
+from mechaudio.models.positions import heads_among
 from mechaudio.models.prompt import PromptBatch
-from mechaudio.models.selection import heads_among
 from mechaudio.showing import Shown
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.score_edit import ScoreEdit

@@ -20,8 +20,8 @@ from functools import lru_cache
 from typing import Literal
 
 from mechaudio.arguments import check_fields
+from mechaudio.models.positions import Where, of_rows
 from mechaudio.models.registry import first_tower_names, tower_names
-from mechaudio.models.selection import Where, of_rows
 from mechaudio.showing import Shown
 
 Part = Literal["decoder", "encoder"]

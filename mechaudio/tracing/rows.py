@@ -10,8 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mechaudio.arguments import n_of
+from mechaudio.models.positions import select
 from mechaudio.models.prompt import PromptBatch
-from mechaudio.models.selection import select
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import Rows, in_tower
 from mechaudio.tracing.requests import RowRequest

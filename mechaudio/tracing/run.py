@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.prompt import Inputs, as_prompts
@@ -114,7 +114,7 @@ def in_groups(
     groups = padding_groups(model.adapter, prompts)
     if len(groups) == 1:
         return groups, [RowsApart(prompts, points, list(interventions))]
-    warn_of_leaks(model.adapter, f"they run in {len(groups)} groups of rows, which takes longer")
+    warn_of_leaks(model.adapter, f"they run in {n_of(len(groups), 'group')} of rows, which takes longer")
     return groups, [
         RowsApart(
             part_of(model.adapter, prompts, rows),

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Positions, Where, select
+from mechaudio.models.positions import Positions, Where, select
 from mechaudio.tracing.formulas import Block, Formula, Scale, Shift, apply_to_chosen
 from mechaudio.tracing.hook_points import HookPoint
 

@@ -54,8 +54,8 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         figure,
         f"Does audio attention tell right from wrong? ({questions_of(len(score.correct), score.clips)}, "
         f"{score.correct.sum()} right)",
-        f"{n_of(k, 'head')}, chosen on {score.n_calibration} other questions; bars: {share:g}% "
-        f"intervals; {len(score.random_auc)} random sets",
+        f"{n_of(k, 'head')}, chosen on {n_of(score.n_calibration, 'other question')}; bars: {share:g}% "
+        f"intervals; {n_of(len(score.random_auc), 'random set')}",
         height=300,
         showlegend=False,
         xaxis={"title": {"text": "area under the ROC curve"}, "zeroline": False},

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.listening_score import ListeningScore
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ROLE_COLOURS, band, laid_out, whiskers
 
@@ -72,7 +72,7 @@ def listening_curve(scores: Mapping[int, ListeningScore]) -> go.Figure:
         figure,
         f"Does audio attention tell right from wrong? ({questions_of(len(first.ids), first.clips)}, "
         f"{first.correct.sum()} right)",
-        f"heads chosen on {first.n_calibration} other questions; bars: {share:g}% intervals over clips<br>"
+        f"heads chosen on {n_of(first.n_calibration, 'other question')}; bars: {share:g}% intervals over clips<br>"
         "band: as many heads drawn at random; dotted line: a score that tells nothing",
         height=440,
         xaxis={

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechaudio.analyses.probes.encoder_probes import EncoderProbes
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, laid_out, whiskers
 
 _TITLES = {
@@ -59,7 +59,7 @@ def probe_scores(probes: EncoderProbes) -> go.Figure:
     laid_out(
         figure,
         "What each layer knows of the sound",
-        f"T: audio tower, D: decoder; {probes.n_training} clips to train on, n = {len(probes.clips)} held out; "
+        f"T: audio tower, D: decoder; {n_of(probes.n_training, 'clip')} to train on, n = {len(probes.clips)} held out; "
         "95% bootstrap intervals over clips; chance is 0.5",
         height=440,
         legend=LEGEND_BELOW,

@@ -9,8 +9,8 @@ import torch
 
 import mechaudio as ma
 from mechaudio import analyses
-from mechaudio.models.prompt import silenced
-from mechaudio.models.selection import select
+from mechaudio.models.positions import select
+from mechaudio.models.silence import silenced
 from mechaudio.models.toy.planted import BY_LISTENER
 from tests.families import unchecked_types
 

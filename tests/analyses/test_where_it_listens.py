@@ -11,7 +11,7 @@ from mechaudio.analyses import WhereItListens, where_it_listens
 from mechaudio.analyses.cut_edges import ALL
 from mechaudio.analyses.where_it_listens import EDGES
 from mechaudio.data import toy_questions
-from mechaudio.models.selection import select
+from mechaudio.models.positions import select
 from mechaudio.models.toy import arithmetic
 from mechaudio.models.toy.planted import BY_LISTENER
 from tests.analyses.measured import listening

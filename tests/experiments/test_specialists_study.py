@@ -130,7 +130,7 @@ def test_findings_say_which_way_the_numbers_fall(study):
     layer, head = PLANTED.listening
     assert f"The strongest of those that give audio 1% of its attention or more is head {head} of layer {layer}" in told
     assert "tells right answers from wrong ones" in told
-    assert "14 heads give the audio the same share" in told
+    assert "The share of attention on audio is the same in every question for 14 heads" in told
     assert "Steering head by head (K = " in told
 
 

@@ -178,7 +178,7 @@ def test_what_cannot_be_is_refused(model, inputs):
         (ma.Steer(torch.ones(3)), ValueError, "the direction has 3 numbers"),
         (ma.Steer(many, per="question"), ValueError, "3 directions, one per question, and 2 prompts"),
         (ma.Steer(0 * one, mode="project_out"), ValueError, "a direction of zeros"),
-        (ma.SteerHeads(torch.ones(1, 1), [(1, 0)]), ValueError, "the directions have 1 numbers"),
+        (ma.SteerHeads(torch.ones(1, 1), [(1, 0)]), ValueError, "the directions have 1 number"),
         (ma.SteerHeads(torch.ones(1, 16), [(1, 4)]), IndexError, "no head 4"),
         (ma.SteerHeads(torch.ones(2, 16), [(1, 3), (1, -1)]), ValueError, "twice"),
     ):

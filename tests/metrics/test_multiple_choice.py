@@ -159,7 +159,7 @@ def test_answers_in_another_order_are_matched_by_id():
     [
         (["a", "a"], ["a", "b"], "before holds 'a' more than once"),
         (["a", "b"], ["b", "b"], "after holds 'b' more than once"),
-        (["a", "b"], ["a", "c"], r"1 are in the first alone \['b'\], 1 in the second alone \['c'\]"),
+        (["a", "b"], ["a", "c"], r"1 is in the first alone \['b'\], 1 in the second alone \['c'\]"),
     ],
 )
 def test_ids_that_do_not_match_are_refused(before, after, message):

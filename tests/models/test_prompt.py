@@ -10,7 +10,8 @@ from mechaudio.models.clips import token_clock
 from mechaudio.models.continuation import continuation
 from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
-from mechaudio.models.prompt import PromptFormat, prompt, silenced
+from mechaudio.models.prompt import PromptFormat, prompt
+from mechaudio.models.silence import silenced
 from mechaudio.models.transcripts import transcripts_of
 from mechaudio.question import CONDITIONS, AudioQuestion
 from mechaudio.tracing.load import load

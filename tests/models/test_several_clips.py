@@ -8,9 +8,10 @@ import torch
 
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
-from mechaudio.models.prompt import prompt, silenced
+from mechaudio.models.positions import select
+from mechaudio.models.prompt import prompt
 from mechaudio.models.registry import ADAPTERS
-from mechaudio.models.selection import select
+from mechaudio.models.silence import silenced
 from mechaudio.models.transcripts import transcripts_of
 from tests.families import ASKED, noise, opened, unchecked_types
 

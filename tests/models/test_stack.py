@@ -63,8 +63,10 @@ def test_a_missing_part_without_a_reason_is_refused_unless_layers_differ():
 @pytest.mark.parametrize(
     "config",
     [
-        SimpleNamespace(audio_token_id=5, audio_config=SimpleNamespace(audio_token_id=6)),
-        SimpleNamespace(audio_config=SimpleNamespace(audio_token_id=5)),
+        SimpleNamespace(
+            audio_token_id=5, text_config=SimpleNamespace(vocab_size=7), audio_config=SimpleNamespace(audio_token_id=6)
+        ),
+        SimpleNamespace(text_config=SimpleNamespace(vocab_size=7), audio_config=SimpleNamespace(audio_token_id=5)),
     ],
 )
 def test_the_placeholder_is_found_in_the_config_of_the_network_or_of_its_tower(config):

@@ -32,7 +32,6 @@ SEVERAL = {
     ("recordings.py", "len(files)"),
     ("recordings.py", "count"),
     ("checked.py", "n"),
-    ("selection.py", "len(clocks)"),
     ("steering_tables.py", "study.chooses.sum()"),
     ("checkpoint.py", "size"),
 }

@@ -22,7 +22,7 @@ from mechaudio.cli.mistakes import in_options, writable
 from mechaudio.data import choices, toy_questions
 from mechaudio.metrics.sound_events import event_f1
 from mechaudio.metrics.spans import described_in
-from mechaudio.models.selection import _STRETCH
+from mechaudio.models.positions import _STRETCH
 from mechaudio.report import Table, write_figures, write_tables
 from mechaudio.report.rendering import _write
 from mechaudio.report.tables import Column, latex

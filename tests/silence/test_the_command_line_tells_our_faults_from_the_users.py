@@ -237,16 +237,16 @@ def test_a_model_that_is_there_opens():
 
 def test_patching_that_was_stopped_goes_on_where_it_was(capsys, monkeypatch, tmp_path):
     patching = import_module("mechaudio.analyses.patching.activation_patching")
-    patched, seen = patching._patched, []
+    patched, seen = patching.patched_at, []
 
-    def stopped_at_the_second(*given: object) -> object:
+    def stopped_at_the_second(*given: object, **options: object) -> object:
         seen.append(given)
         if len(seen) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return patched(*given)
+        return patched(*given, **options)
 
     monkeypatch.setattr(figures, "browser", lambda: None)
-    monkeypatch.setattr(patching, "_patched", stopped_at_the_second)
+    monkeypatch.setattr(patching, "patched_at", stopped_at_the_second)
     command = ["patch", "--model", "toy", "--data", "toy", "--n", "12", "--over", "layer", "--out", str(tmp_path)]
     assert main(command) == 143
     assert f"what was done is kept in {tmp_path}, and it goes on from there" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from mechaudio.analyses.streaming import Questions, batches_of, concatenated
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import margin
-from mechaudio.models.selection import Where
+from mechaudio.models.positions import Where
 from mechaudio.models.targets import Targets, Words, refuse_whole
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, select
+from mechaudio.models.positions import Where, select
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run

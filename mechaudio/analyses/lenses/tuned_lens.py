@@ -27,8 +27,8 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import REMEDY_OF_NAN
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.positions import Where
 from mechaudio.models.prompt import condition_of, prompt
-from mechaudio.models.selection import Where
 from mechaudio.progress import bar
 from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.results import Provenance, Result

@@ -30,7 +30,7 @@ from mechaudio.analyses.patching.scale import METRICS, Metric, chosen
 from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where
+from mechaudio.models.positions import Where
 from mechaudio.models.targets import Targets, Words
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance

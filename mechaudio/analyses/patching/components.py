@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from mechaudio.models.selection import heads_among
+from mechaudio.models.positions import heads_among
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.sites import Site

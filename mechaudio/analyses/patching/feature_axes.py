@@ -21,7 +21,7 @@ from mechaudio.analyses.patching.places import Ground, frame_windows
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import by_frame
 from mechaudio.models.grouping import windows_of_rows
-from mechaudio.models.selection import Where
+from mechaudio.models.positions import Where
 from mechaudio.tracing.audio_lm import AudioLM
 
 #: What stands for a hook point's name.

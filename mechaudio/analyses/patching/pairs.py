@@ -28,7 +28,8 @@ from mechaudio.metrics.choices import best_wrong, first_places, refuse_nan, righ
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import padding_groups, part_of, windows_of_rows
-from mechaudio.models.prompt import prompt, silenced
+from mechaudio.models.prompt import prompt
+from mechaudio.models.silence import silenced
 from mechaudio.models.targets import Targets, Words, aimed_at
 from mechaudio.question import AudioQuestion
 from mechaudio.showing import Shown

@@ -20,7 +20,7 @@ from mechaudio.analyses.patching.places import ALONG, Ground, Places, frame_wind
 from mechaudio.interventions.patch import HEAD_AXIS, Patch
 from mechaudio.interventions.selecting import check_choice, check_number, numbers
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Positions, Where, heads_among, select
+from mechaudio.models.positions import Positions, Where, heads_among, select
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import MODEL_POINTS, ROW_POINTS, HookPoint, bare, stack_of

@@ -43,7 +43,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.interventions.sweep import sweep
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where
+from mechaudio.models.positions import Where
 from mechaudio.models.targets import Targets, Words, forced_alike
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance

@@ -17,7 +17,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.interventions.patch import Patch
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Where, select
+from mechaudio.models.positions import Where, select
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint, order_of

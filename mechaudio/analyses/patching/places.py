@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.audio_attention import ROLES, roles_of
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.selection import Positions
+from mechaudio.models.positions import Positions
 
 Along = Literal["position", "role", "second", "event"]
 ALONG: tuple[str, ...] = get_args(Along)

@@ -12,8 +12,8 @@ import mechaudio as ma
 from mechaudio.analyses.audio_attention import audio_attention
 from mechaudio.analyses.streaming import batches_of
 from mechaudio.models.desta import Silero
-from mechaudio.models.prompt import silenced
 from mechaudio.models.salmonn.processor import AUDIO_TOKEN as ANOTHER_PLACEHOLDER
+from mechaudio.models.silence import silenced
 from mechaudio.tracing.tower_frames import tower_frames
 from tests.families import noise, opened
 from tests.models.desta.released import PROMPTS, processor, reference
@@ -64,6 +64,7 @@ def test_prompts_have_the_authors_tokens(name):
     network.config.n_queries = 64
     model = type("Opened", (), {"network": network, "processor": own, "adapter": opened("desta25").adapter})()
     network.config.audio_config.num_mel_bins = network.config.text_config.vocab_size = 720
+    network.config.audio_config.max_source_positions = 1500  # windows of 30 s
     rows = []
     for system, turn in conversations:
         parts = as_parts(turn["content"], [next(spoken) for _ in turn["audios"]])

@@ -7,9 +7,9 @@ import torch
 import mechaudio as ma
 from mechaudio.analyses.patching.places import token_middles
 from mechaudio.audio.clock import ScatteredClock
-from mechaudio.models.prompt import silenced
+from mechaudio.models.positions import select
 from mechaudio.models.salmonn.config import SalmonnConfig
-from mechaudio.models.selection import select
+from mechaudio.models.silence import silenced
 from tests.families import model_inputs, noise, opened
 from tests.models.salmonn.released import network, processor
 

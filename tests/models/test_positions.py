@@ -3,7 +3,7 @@
 import pytest
 
 import mechaudio as ma
-from mechaudio.models.selection import of_rows, select
+from mechaudio.models.positions import of_rows, select
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_what_is_meant_in_some_prompts():
         ("sound", KeyError, "no span 'sound' in this batch; it has"),
         ("listening", KeyError, r"it has \[.*\]\. Rows that listen are found first: ma\.analyses\.where_it_listens"),
         ([10_000], IndexError, "position 10000 is outside the prompts"),
-        ([[1]], ValueError, r"one list per prompt \(2 here\); got 1 lists"),
+        ([[1]], ValueError, r"one list per prompt \(2 here\); got 1 list"),
         ("audio[2:1]", ValueError, "ends before it begins in prompt 0"),
     ],
 )
