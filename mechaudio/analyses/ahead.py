@@ -2,9 +2,12 @@
 
 Reading a clip, resampling it and computing its features can take as long as a forward pass on a GPU. Worker processes
 do it while the model is busy, each a batch at a time, and the batches arrive in their order. What arrives is what the
-process itself would have made, to the bit: a worker computes the same features, and the tensors are put where the model
-is when they arrive. A worker that fails is not believed: the process makes that batch itself, and raises what there is
-to raise as it would without workers.
+process itself would have made on one thread, to the bit: a worker computes the same features, and the tensors are put
+where the model is when they arrive. Features that torch computes, as those of Granite Speech, Nemotron-H-Omni and
+SALMONN, may differ in their last bits from those of a process that computes on several threads.
+
+A worker that fails is not believed: the process makes that batch itself, and raises what there is to raise as it would
+without workers.
 
 Conventions: times are in seconds of the wall clock.
 """

@@ -58,8 +58,17 @@ def in_this_process(_=None):
     return os.getpid() == HERE
 
 
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("family", thinned(ASKED))
-def test_workers_write_what_this_process_writes_in_every_class(family):
+def test_workers_write_what_this_process_writes_on_one_thread_in_every_class(family):
     model = opened(family)
     questions = [
         ma.AudioQuestion(ma.AudioClip(noise(seconds, seed), 16_000), "Which?", ("dog", "rain"), id=str(seed))

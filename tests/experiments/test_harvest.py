@@ -48,6 +48,11 @@ def harvested(model, questions, out, **options):
     return ma.harvest(model, questions, **{"record": RECORD, "out": out, "batch_size": 2, "progress": False, **options})
 
 
+def harvested_in_a_copy(*given, **options):
+    torch.set_num_threads(1)  # a copy of a process has none of the threads that torch has begun there
+    return harvested(*given, **options)
+
+
 def files(folder):
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.name != WAITING}
 
@@ -325,7 +330,7 @@ def test_a_process_that_is_killed_outright_is_taken_up(toy, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(harvest_log, "write_tensors", write)
-        given = {"target": harvested, "args": (toy, same, tmp_path / "killed"), "kwargs": {"record": ["z"]}}
+        given = {"target": harvested_in_a_copy, "args": (toy, same, tmp_path / "killed"), "kwargs": {"record": ["z"]}}
         process = multiprocessing.get_context("fork").Process(**given, daemon=True)
         process.start()
     process.join(120)

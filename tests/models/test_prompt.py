@@ -156,7 +156,7 @@ def test_silence_that_makes_fewer_tokens_is_refused(monkeypatch):
     def deaf_to_silence(processor, adapter, samples):
         return real(processor, adapter, samples if samples.any() else samples[:8000])
 
-    monkeypatch.setattr("mechaudio.models.features.encode_alone", deaf_to_silence)
+    monkeypatch.setattr("mechaudio.models.silence.encode_alone", deaf_to_silence)
     with pytest.raises(
         ValueError, match="question 'q1': the clip gives 25 audio tokens, silence of the same length 12"
     ):
