@@ -11,6 +11,7 @@ from mechaudio.cli.options import EachOnce, add_batch_size, add_workers, at_leas
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.questions import refuse_recordings
 from mechaudio.cli.studies import StudyVerb
+from mechaudio.notices import warn
 from mechaudio.question import AudioQuestion
 
 ABOUT = "Explained in [TimeAudio's method](timeaudio.md)."
@@ -76,8 +77,12 @@ class GroundingVerb(StudyVerb):
             n = self.n_made if arguments.n is None else arguments.n
             clips = soundscapes.clips(n, arguments.seed)
             questions = list(ftar.build(clips, tasks, seed=arguments.seed))[:n]  # a clip gives at least one
+        without = [task for task in tasks if task not in {question.meta["task"] for question in questions}]
         if not questions:
             raise UserMistakeError(f"{arguments.data} has no question of {', '.join(tasks)}")
+        if without:
+            among = "" if arguments.n is None else f" among the first {arguments.n}"
+            warn(f"{arguments.data} has no question of {', '.join(without)}{among}, and none is scored")
         text = arguments.instruction or (DESCRIBE if arguments.model == "tiny" else None)
         if text is None:
             return questions

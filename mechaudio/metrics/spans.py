@@ -195,15 +195,15 @@ def _without_edges(text: str) -> str:
 def _decoded(text: str, duration: float | None, markers: ReadsMarkers | None) -> tuple[str, Repairs]:
     if duration is not None and not (duration > 0 and math.isfinite(duration)):
         raise ValueError(f"duration is the length of the clip in seconds, above 0, got {duration}")
+    repairs = Repairs()
     if markers is not None:
         read = markers.read(text)
-        return read.text, Repairs(melted=len(read.melted), malformed=len(read.malformed))
-    marker = _MARKER.search(text)
-    if marker:
+        text, repairs = read.text, Repairs(melted=len(read.melted), malformed=len(read.malformed))
+    elif marker := _MARKER.search(text):
         raise ValueError(
             f"the text holds the time marker {marker[0]!r}: give markers=ma.timeaudio.Markers(), which reads it"
         )
-    return _COMMAS.sub(r"\1.\2 to \3.\4", text), Repairs()
+    return _COMMAS.sub(r"\1.\2 to \3.\4", text), repairs
 
 
 def _interval(match: re.Match, duration: float | None) -> tuple[Interval | None, Repairs]:

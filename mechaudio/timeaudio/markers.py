@@ -133,6 +133,8 @@ class Markers(Shown):
         """
         form = _FORMATS[self.variant]
         runs = [match[0] for match in form.run.finditer(text)]
+        if not runs:  # blanks and lines as they are
+            return ReadMarkers(text, (), ())
         split = {run: form.split(run) for run in runs}
         numbers = form.run.sub(lambda match: form.read(match[0]), text)
         return ReadMarkers(

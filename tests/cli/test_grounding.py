@@ -73,3 +73,10 @@ def test_n_counts_questions_where_a_clip_gives_several():
     questions = GroundingVerb().questions(Namespace(**given, n=7, tasks=["dac", "tag"]))
     assert len(questions) == 7
     assert {question.meta["task"] for question in questions} == {"dac", "tag"}
+
+
+def test_a_task_without_a_question_is_named():
+    given = {"data": Source("soundscapes"), "audio": None, "seed": 5, "model": "tiny", "instruction": None}
+    with pytest.warns(UserWarning, match="soundscapes has no question of tss among the first 3, and none is scored"):
+        questions = GroundingVerb().questions(Namespace(**given, n=3, tasks=["dac", "tss"]))
+    assert {question.meta["task"] for question in questions} == {"dac"}

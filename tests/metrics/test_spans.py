@@ -56,6 +56,7 @@ def test_spans_are_read_and_every_repair_is_counted(text, intervals, repairs):
     spans = spans_in(text, 10.0)
     assert list(spans.intervals) == intervals
     assert spans.repairs == Repairs(**repairs)
+    assert spans_in(text, 10.0, markers=Markers()) == spans  # a text without markers
 
 
 def test_markers_are_read_and_what_melts_is_counted():
