@@ -1,6 +1,6 @@
 """A model with the questions that it is asked, and its answers as numbers that are written down.
 
-Conventions: intervals are at 95 %, p values are two-sided; what is compared together is corrected by Holm.
+Conventions: intervals are at 95%, p values are two-sided; what is compared together is corrected by Holm.
 """
 
 import json

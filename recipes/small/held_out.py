@@ -255,7 +255,7 @@ def _words(text: str) -> list[str]:
 
 
 def wilson(good: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share."""
+    """The 95% interval of a share."""
     z, share = 1.96, good / total
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))

@@ -7,7 +7,7 @@ Six sections, each written as soon as it is known: `listens` (which rows carry t
 (what is believed where sound and caption disagree), `attention` (scaling against upweighting, at which rows and
 layers), `specialists` (heads whose attention goes with right answers, what cutting it does, steering), `mata`,
 `patching` (where in the layers the sound is). What is chosen is chosen on one half of the clips and reported on the
-other; intervals are at 95 %, p values of what is compared together are Holm's. All questions are soundscapes; their
+other; intervals are at 95%, p values of what is compared together are Holm's. All questions are soundscapes; their
 seeds are `asking.SEEDS`, which training used for nothing. docs/model_of_real_parts.md is made of what this writes.
 """
 

@@ -88,7 +88,7 @@ def _onsets(spans: grounding.Spans, right: Sequence[tuple[float, float]]) -> lis
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """Give the mean of one number per seed, and Student's 95 % interval of it."""
+    """Give the mean of one number per seed, and Student's 95% interval of it."""
     n = len(values)
     mean, ends = float(np.mean(values)), (None, None)
     if n > 1:
@@ -186,7 +186,7 @@ def tables(record: dict[str, Any]) -> str:
     for name, arm in record["arms"].items():
         cells = " | ".join(f"{arm[each]['mean']:.3f}" for each in shown)
         lines.append(f"| {name} | {cells} | {arm['audio_tokens']['long']} | {arm['answer_tokens']:.1f} |")
-    lines += ["", "| mean IoU | difference | 95 % over seeds | by seed |", "|---|---|---|---|"]
+    lines += ["", "| mean IoU | difference | 95% over seeds | by seed |", "|---|---|---|---|"]
     for change, each in record["effects"]["mean_iou"].items():
         for pair in each["pairs"]:
             seeds = ", ".join(f"{value:+.3f}" for value in pair["values"])

@@ -1,6 +1,6 @@
 """Sums up opened arms, `python -m recipes.timeaudio.summary OPENED.json`, and draws how answers follow clocks.
 
-Numbers of one network are medians or means over clips; of an arm, means over seeds with Student's 95 % interval.
+Numbers of one network are medians or means over clips; of an arm, means over seeds with Student's 95% interval.
 """
 
 from __future__ import annotations

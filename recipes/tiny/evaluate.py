@@ -1,7 +1,7 @@
 """How the tiny model behaves: `python -m recipes.tiny.evaluate`.
 
 On a CPU, through the transformers library alone. Questions come from `mechaudio.data.soundscapes` with seeds that
-training never uses. Every share stands with its Wilson 95 % interval. The output is Markdown, as in docs/tiny_model.md.
+training never uses. Every share stands with its Wilson 95% interval. The output is Markdown, as in docs/tiny_model.md.
 """
 
 import argparse
@@ -173,7 +173,7 @@ def _head(*cells: str) -> str:
 
 def by_condition(model: TinyModel, n: int, seed: int) -> Iterator[str]:
     """Accuracy per task and condition, and whom the model believes when caption and sound disagree."""
-    yield _head("% right (95 %)", *TASKS, "all")
+    yield _head("% right (95%)", *TASKS, "all")
     asked = questions(n, seed)
     for condition in CONDITIONS:
         said = model.choices(asked, condition)
@@ -214,7 +214,7 @@ def by_edit(model: TinyModel, n: int, seed: int) -> Iterator[str]:
     """Accuracy when some rows of the prompt cannot look at others, or look harder, in every layer."""
     asked = questions(n, seed)
     clean = [said == q.answer for said, q in zip(model.choices(asked, "audio"), asked, strict=True)]
-    yield _head("attention", "% right (95 %)", "mended", "broken")
+    yield _head("attention", "% right (95%)", "mended", "broken")
     yield _row("as it is", Share(sum(clean), n), 0, 0)
     for edit in EDITS:
         right = [said == q.answer for said, q in zip(model.choices(asked, "audio", edit), asked, strict=True)]
@@ -234,7 +234,7 @@ def of_descriptions(model: TinyModel, n: int, seed: int) -> Iterator[str]:
         both = told.keys() & events.keys()
         found += len(both)
         close += sum(max(abs(a - b) for a, b in zip(told[k], events[k], strict=True)) <= 0.75 for k in both)
-    yield _head("descriptions", "% (95 %)")
+    yield _head("descriptions", "% (95%)")
     yield _row("events of the clip that are named", Share(found, real))
     yield _row("named events that are in the clip", Share(found, named))
     yield _row("named rightly, both times within 0.75 s", Share(close, found))
