@@ -60,7 +60,7 @@ def automatic(memory: dict[int | str, int]) -> dict[str, Any]:
 def halves(net: nn.Module, adapter: Adapter, first: int | str, second: int | str) -> dict[str, int | str]:
     """A device map that sends the second half of the decoder's layers elsewhere."""
     layers = adapter.decoder.layers
-    placed: dict[str, int | str] = {}
+    placed: dict[str, int | str] = {name: first for name, _ in net.named_parameters(recurse=False)}
 
     def place(path: str, module: nn.Module) -> None:
         if path == layers:

@@ -219,7 +219,9 @@ class Stack(Shown):
     def _through_gate(self, place: Between, network: Network, layer: int, *, stream: float, added: float) -> Tensor:
         """Call a gate with a stream and something to add that are one number everywhere."""
         gate = network.get_submodule(f"{self.path(layer)}.{self.gates[place]}")
+        executes = getattr(getattr(gate, "_hf_hook", None), "execution_device", None)  # where it is offloaded
         like = next(gate.parameters())
+        like = like if executes is None else torch.empty(0, dtype=like.dtype, device=executes)
         width = self.own_config(network.config).hidden_size
         with torch.no_grad():  # by its forward: this is not one of the calls that a run makes and hooks see
             return gate.forward(like.new_full((width,), stream), like.new_full((width,), added))

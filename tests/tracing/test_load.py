@@ -117,6 +117,13 @@ def device_map(net, offloaded, path=""):
     return placed
 
 
+def test_a_gate_on_the_disk_is_proven_where_it_runs(tmp_path):
+    network("muse_spark").save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="holds no processor"):
+        model = ma.load(tmp_path, device_map={"": "disk"}, offload_folder=tmp_path / "offloaded")
+    assert_the_same_network(model, network("muse_spark"), model_inputs("muse_spark"))
+
+
 @pytest.mark.filterwarnings("ignore:The following device_map keys do not match any submodules")  # parameters on top
 @pytest.mark.parametrize("family", thinned(in_turns(1), left=("qwen2_audio", "nemotron_h_omni")))
 def test_an_offloaded_network_answers_as_it_does_in_memory(family, tmp_path):
