@@ -121,7 +121,8 @@ def test_a_gate_on_the_disk_is_proven_where_it_runs(tmp_path):
     network("muse_spark").save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="holds no processor"):
         model = ma.load(tmp_path, device_map={"": "disk"}, offload_folder=tmp_path / "offloaded")
-    assert_the_same_network(model, network("muse_spark"), model_inputs("muse_spark"))
+    inputs, whole = model_inputs("muse_spark"), ma.AudioLM(network("muse_spark"), prove=False)
+    torch.testing.assert_close(ma.run(model, inputs).logits, ma.run(whole, inputs).logits, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:The following device_map keys do not match any submodules")  # parameters on top
