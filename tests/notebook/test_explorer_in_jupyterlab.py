@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -88,4 +89,7 @@ def test_a_cell_shows_the_explorer_and_a_drag_over_the_sound_changes_the_answer(
         assert "keys='audio[3:7]'" in tab.evaluate("document.querySelector('.mx-code').textContent")
         outside = [request for request in tab.requests if not request.startswith((address, "data:", "blob:", "ws"))]
         assert outside == []
-        assert tab.complaints == []
+        # JupyterLab says of plugins that they are slow, where a machine has other work.
+        assert [
+            complaint for complaint in tab.complaints if not re.search(r"took [\d.]+ms to activate", complaint)
+        ] == []
