@@ -20,6 +20,7 @@ from pyarrow import parquet
 import mechaudio as ma
 from mechaudio.cli.mistakes import in_options, writable
 from mechaudio.data import choices, toy_questions
+from mechaudio.metrics import parse_choice
 from mechaudio.metrics.sound_events import event_f1
 from mechaudio.metrics.spans import described_in
 from mechaudio.models.positions import _STRETCH
@@ -256,6 +257,15 @@ def test_no_answer_takes_quadratic_time_to_read(text, filling):
     begun = time.process_time()
     described_in(text.replace("{}", filling))
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "filling", ["the answer is unclear, ", "answer: ", "option is tttttt ", "<answer>x", "choice:\n"]
+)
+def test_no_text_takes_quadratic_time_to_read_a_choice_from(filling):
+    begun = time.process_time()
+    parse_choice(filling * 20_000, ("dog", "rain"))
+    assert time.process_time() - begun < 5  # quadratic time would be minutes
 
 
 def test_no_list_of_events_takes_quadratic_time_to_score():

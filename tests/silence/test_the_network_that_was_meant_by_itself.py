@@ -115,6 +115,14 @@ def test_a_processor_with_other_settings_than_the_tower_takes_is_refused(family,
         ma.prompt(model, [question])
 
 
+@pytest.mark.parametrize("family", ["glmasr", "dots3_note"])
+def test_windows_that_hold_no_whole_number_of_audio_tokens_are_refused(family):
+    net, foreign = network(family), processor(family)
+    foreign.feature_extractor = type(foreign.feature_extractor)(feature_size=128, chunk_length=1)
+    with pytest.raises(ValueError, match="n_samples=16000, and a window is filled up to whole audio tokens of 1280"):
+        ma.AudioLM(net, foreign, prove=False)
+
+
 def test_features_made_with_other_settings_than_usual_are_named():
     unusual = processor("qwen2_audio")
     unusual.feature_extractor = type(unusual.feature_extractor)(feature_size=128, chunk_length=4, n_fft=512)
