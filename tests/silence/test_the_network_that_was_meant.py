@@ -278,6 +278,9 @@ def test_other_keywords_of_trace_are_refused(net, inputs, options, error, told):
         ({"past_key_values": None}, ValueError, "give the whole prompt"),
         ({"use_cache": False}, ValueError, "edits of it would be lost"),
         ({"assistant_model": None}, TypeError, "knows no option assistant_model="),
+        ({"cache_implementation": "paged"}, ValueError, "in a thread of its own"),
+        ({"cache_implementation": "static", "cache_config": {"nbits": 4}}, ValueError, "with .*'quantized' alone"),
+        ({"cache_config": {"nbits": 4}}, ValueError, "with .*'quantized' alone, got None"),
     ],
 )
 def test_other_keywords_of_generate_are_refused(net, inputs, options, error, told):
@@ -523,6 +526,24 @@ def test_settings_of_a_checkpoint_that_draw_or_cut_are_switched_off(net, inputs)
     net.generation_config.use_cache = False
     net.generation_config.update(do_sample=True, temperature=3.0, prefill_chunk_size=8, cache_implementation="static")
     assert torch.equal(ma.generate(model, inputs, max_new_tokens=4, interventions=DOUBLED).tokens, usual)
+
+
+@pytest.mark.parametrize("kind", ["static", "sliding_window", "quantized", "paged"])
+def test_the_kind_of_cache_of_a_checkpoint_changes_no_token(kind, net, inputs):
+    model = ma.AudioLM(net, prove=False)
+    expected = [ma.generate(model, inputs, max_new_tokens=4, interventions=change).tokens for change in ([], DOUBLED)]
+    net.generation_config.cache_implementation = kind
+    written = ma.generate_variants(model, inputs, [DOUBLED], max_new_tokens=4)
+    assert torch.equal(written.clean_tokens, expected[0])
+    assert torch.equal(written.tokens[0], expected[1])
+    assert torch.equal(ma.generate(model, inputs, max_new_tokens=4, interventions=DOUBLED).tokens, expected[1])
+
+
+def test_a_cache_that_moves_off_an_accelerator_is_refused_where_there_is_none(net, inputs, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    for kind in ("offloaded", "offloaded_static"):
+        with pytest.raises(ValueError, match=f"'{kind}' moves keys and values off an accelerator"):
+            ma.generate(ma.AudioLM(net, prove=False), inputs, cache_implementation=kind)
 
 
 # Threads, and several models on one network.
