@@ -1,5 +1,6 @@
 """The network that was loaded is the network that was meant: whole, plain, by itself, and the same at every call."""
 
+import importlib
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from torch import nn
 
 import mechaudio as ma
 from mechaudio.cli import main
+from mechaudio.models.registry import adapter_for
 from tests.families import FAMILIES, model_inputs, network, thinned
 
 pytestmark = [
@@ -172,6 +174,37 @@ def test_an_adapter_without_its_network_and_one_that_would_be_left_out_are_refus
     (folder / "config.json").unlink()
     with pytest.raises(ValueError, match=r"an adapter of peft .*, not a network.*'Qwen/Base'.*merge_and_unload"):
         ma.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ('{"auto_mapping": {"base_model_class": "VoxtralForConditionalGeneration"}}', "in a VoxtralForConditionalGen"),
+        ('{"base_model_name_or_path": "mistralai/Voxtral-Mini-3B-2507"}', r"in a Voxtral\w+ \(mistralai/Voxtral-Mini"),
+        ('{"base_model_name_or_path": "BESIDE"}', r"in a Voxtral\w+ \(.*beside\), and .* holds a Qwen2Audio"),
+        ('{"auto_mapping": 3}', r"adapter_config.json' cannot be read as the config of an adapter \(AttributeError"),
+        ("[]", "cannot be read as the config of an adapter"),
+        ("", "cannot be read as the config of an adapter"),
+    ],
+)
+def test_an_adapter_that_was_trained_in_a_network_of_another_class_is_refused(
+    folder, tmp_path, monkeypatch, settings, told
+):
+    monkeypatch.setattr(importlib.import_module("mechaudio.tracing.load"), "is_peft_available", lambda: True)
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / "config.json").write_text('{"model_type": "voxtral"}')
+    (folder / "adapter_config.json").write_text(settings.replace("BESIDE", str(beside)))
+    with pytest.raises(ValueError, match=told):
+        ma.load(folder)
+
+
+def test_an_adapter_that_was_trained_in_another_checkpoint_is_named(folder, monkeypatch):
+    load = importlib.import_module("mechaudio.tracing.load")
+    monkeypatch.setattr(load, "is_peft_available", lambda: True)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2-Audio-7B"}')
+    with pytest.warns(UserWarning, match="trained in 'Qwen/Qwen2-Audio-7B'; nothing says that the weights in"):
+        load._refuse_adapter(str(folder), {}, adapter_for(network("qwen2_audio")))
 
 
 @pytest.mark.parametrize(

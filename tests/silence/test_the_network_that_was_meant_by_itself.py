@@ -174,6 +174,16 @@ def test_a_tensor_in_two_parts_is_refused_by_name(folder):
         ma.load(folder)
 
 
+def test_two_heads_for_one_place_are_refused_unless_they_are_the_same(folder):
+    weights = load_file(folder / "model.safetensors")
+    name = "language_model.lm_head.weight"
+    save_file(weights | {"lm_head.weight": weights[name].clone()}, folder / "model.safetensors", **PLAIN)
+    assert ma.load(folder, prove=False).n_layers == 6
+    save_file(weights | {"lm_head.weight": -weights[name]}, folder / "model.safetensors", **PLAIN)
+    with pytest.raises(ValueError, match=r"lm_head.weight and .*lm_head.weight, with different numbers, for 1 place"):
+        ma.load(folder)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
