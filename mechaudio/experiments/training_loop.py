@@ -30,7 +30,7 @@ from mechaudio.timeaudio.markers import Markers
 from mechaudio.timeaudio.stages import Stage
 from mechaudio.tracing.audio_lm import AudioLM
 
-_STATE = "state.pt"
+STATE = "state.pt"
 
 
 def network_dtype(network: Network) -> torch.dtype:
@@ -208,13 +208,13 @@ class Trainer:
                 "tensors": {name: parameter.detach().cpu() for name, parameter in self.named.items()},
                 "optimizer": self.optimizer.state_dict(),
             }
-            torch.save(state, folder / f"{_STATE}.part")
-            os.replace(folder / f"{_STATE}.part", folder / _STATE)
+            torch.save(state, folder / f"{STATE}.part")
+            os.replace(folder / f"{STATE}.part", folder / STATE)
         self.processes.wait_for_everyone()
 
     def take_up(self, folder: Path, told: dict[str, Any]) -> None:
         """Go on from a saved state, if there is one."""
-        file = folder / _STATE
+        file = folder / STATE
         if not file.is_file():
             return
         state = torch.load(file, map_location="cpu", weights_only=True)

@@ -13,6 +13,7 @@ from torch import nn
 import mechaudio as ma
 from mechaudio.audio.stored import StoredClip
 from mechaudio.cli import main
+from mechaudio.experiments import mata_study, specialists_study, steering_study, temporal_study
 from mechaudio.experiments.log_lines import signed
 from mechaudio.experiments.run_log import LOG_NAME
 from mechaudio.timeaudio import Stage, load_trained, train
@@ -379,3 +380,40 @@ def test_all_questions_that_training_leaves_out_are_listed_though_they_share_an_
     stage = Stage({"adapter": 1e-2}, epochs=2, batch_size=5)
     run = train(opened("qwen2_audio"), [*three_questions(), *gone], out=tmp_path / "run", preset=stage)
     assert len(run.problems) == len(set(run.problems)) == 2
+
+
+RUNS = {
+    "a run of ma.evaluate": lambda model, asked, out: ma.evaluate(model, asked, out=out),
+    "a harvest": lambda model, asked, out: ma.harvest(model, asked, record=["embed"], positions="last", out=out),
+    "a run of training": lambda model, asked, out: train(model, asked, preset=Stage({"adapter": 1e-2}, 1, 1), out=out),
+    "a MataStudy": lambda model, asked, out: mata_study(model, asked, out=out),
+    "a TemporalStudy": lambda model, asked, out: temporal_study(model, asked, out=out),
+    "a SteeringStudy": lambda model, asked, out: steering_study(model, asked, out=out),
+    "a SpecialistsStudy": lambda model, asked, out: specialists_study(model, asked, out=out),
+}
+
+
+FILES = {"a run of ma.evaluate": "answers.jsonl", "a harvest": "harvest.jsonl", "a run of training": "state.pt"}
+
+
+@pytest.mark.parametrize(
+    ("begun", "kept"), [(begun, kept) for begun in RUNS for kept in (*FILES, "a result (Run)") if begun != kept]
+)
+def test_runs_and_results_of_two_kinds_do_not_share_a_folder(toy, tmp_path, begun, kept):
+    if kept in FILES:
+        (tmp_path / FILES[kept]).touch()
+    else:
+        ma.run(toy, ma.prompt(toy, ma.data.toy_questions.questions(1, seed=3))).save(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    model, asked = toy, ma.data.toy_questions.questions(30, seed=3)
+    if begun == "a run of training":
+        model, asked = opened("qwen2_audio"), three_questions()
+    with pytest.raises(ValueError, match=rf"holds {re.escape(kept)}, and {begun} is kept by itself: give another out="):
+        RUNS[begun](model, asked, tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_run_takes_the_place_of_a_result_of_its_own_class(toy, questions, tmp_path):
+    ma.evaluate(toy, questions).save(tmp_path)
+    ma.evaluate(toy, questions, out=tmp_path)
+    assert (tmp_path / LOG_NAME).exists()
