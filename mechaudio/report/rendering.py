@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from mechaudio.writing import made_folder
+from mechaudio.writing import in_order, made_folder
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 _CODE = re.compile("`([^`]+)`")
@@ -25,6 +25,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(_TEMPLATES),
     autoescape=True,
+    finalize=lambda value: in_order(value) if type(value) is str else value,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -33,7 +34,7 @@ _ENVIRONMENT = Environment(
 
 def prose(text: str) -> Markup:
     """Mark up a text for a page: code between backticks in its letters."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # escaped in this line
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(in_order(text)))))  # escaped in this line
 
 
 _ENVIRONMENT.filters["prose"] = prose
