@@ -268,6 +268,15 @@ def kept_or_written(value: Any) -> Any:
     return value
 
 
+def finish_save(folder: Path) -> None:
+    """Put arrays and tensors in place where a save was killed before it did, and remove what it left."""
+    head = read_head(folder / JSON_NAME)
+    for name, digest in ((ARRAYS_NAME, head["arrays_sha256"]), (TENSORS_NAME, head.get("tensors_sha256"))):
+        if digest is not None and (waiting := _waiting(folder, name, digest)).is_file():
+            os.replace(waiting, folder / name)
+    remove_drafts(folder)
+
+
 def folder_of_run(folder: str | os.PathLike, what: str, *, log: str = "", results: Sequence[str] = ()) -> Path:
     """Make the folder of a run, where it is not there, and refuse one that something else is kept in.
 

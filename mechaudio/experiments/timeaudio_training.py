@@ -178,7 +178,7 @@ def _write_results(
     folder: Path, trainer: Trainer, told: dict[str, object], provenance: Provenance, problems: list[list[str]]
 ) -> None:
     tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in trainer.named.items()}
-    save_file(tensors, folder / _TRAINED, {"format": "pt"})
+    save_file(tensors, folder / f"{_TRAINED}.part", {"format": "pt"})
     record = {
         "settings": told,
         "trained": sizes(trainer.groups),
@@ -189,7 +189,9 @@ def _write_results(
         "versions": dict(provenance.versions),
         "created": provenance.created,
     }
-    (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    (folder / f"{_RECORD}.part").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    for name in (_RECORD, _TRAINED):  # with the second the run is finished
+        os.replace(folder / f"{name}.part", folder / name)
 
 
 @checks_arguments

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -217,8 +218,16 @@ class Trainer:
         file = folder / STATE
         if not file.is_file():
             return
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        before, now = json.loads(state["settings"]), json.loads(json.dumps(told, sort_keys=True))
+        with file.open("rb") as opened:
+            try:
+                state = torch.load(opened, map_location="cpu", weights_only=True)
+                before = json.loads(state["settings"])
+            except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{str(file)!r} is no whole state of a run of training ({type(error).__name__}): it was cut off or "
+                    "damaged. Put it back, or give another folder"
+                ) from error
+        now = json.loads(json.dumps(told, sort_keys=True))
         now["lora_put_in"] = before["lora_put_in"]
         other = [f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in now if before.get(name) != now[name]]
         if other:

@@ -5,6 +5,7 @@ were written into it, known by their hashes: text from outside that slipped thro
 """
 
 import base64
+import glob
 import hashlib
 import json
 import os
@@ -81,7 +82,7 @@ def write_html(
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8") + extra_style),
         policy=Markup(policy(plotly, page_script, *([module] if module else []))),
     )
-    return _write(Path(path), text)
+    return write_whole(Path(path), text)
 
 
 def _umask() -> int:
@@ -91,8 +92,11 @@ def _umask() -> int:
     return withheld
 
 
-def _write(path: Path, text: str) -> Path:
+def write_whole(path: Path, text: str) -> Path:
+    """Write a file that appears whole or not at all; what one that was killed here left behind is removed."""
     made_folder(path.parent, "a page")
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        leftover.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         # A name of a file may hold bytes that are no text.

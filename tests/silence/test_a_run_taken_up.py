@@ -364,6 +364,16 @@ def test_training_is_taken_up_with_the_network_and_the_questions_that_it_began_w
         load_trained(other, tmp_path)
 
 
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda _: b"{}"])
+def test_a_damaged_state_of_training_is_refused_by_name(tmp_path, damage):
+    state, stage = tmp_path / "state.pt", Stage({"adapter": 1e-2}, epochs=1, batch_size=3)
+    train(opened("qwen2_audio"), three_questions(), out=tmp_path, preset=stage, steps=1)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["state.pt", "trained.safetensors", "training.json"]
+    state.write_bytes(damage(state.read_bytes()))
+    with pytest.raises(ValueError, match=r"state.pt' is no whole state of a run of training"):
+        train(opened("qwen2_audio"), three_questions(), out=tmp_path, preset=stage, steps=1)
+
+
 def test_a_step_whose_loss_is_no_number_changes_nothing_and_is_named(tmp_path):
     model = opened("qwen2_audio")
     model.network.get_parameter("lm_head.weight").data[0, 0] = float("nan")
