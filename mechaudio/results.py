@@ -8,8 +8,10 @@ if there are any, in the same way. Nothing is pickled.
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -40,6 +42,9 @@ Kept = TypeVar("Kept", bound="Result")
 
 SCHEMA = 2
 DRAFTS = ".saving-"
+#: What a folder is kept for, by the file that says so.
+_RUNS = {"answers.jsonl": "a run of ma.evaluate", "harvest.jsonl": "a harvest", "state.pt": "a run of training"}
+_CLASS = re.compile(r'"\$class": "[\w.]*?(\w+)"')
 JSON_NAME, ARRAYS_NAME, TENSORS_NAME = "result.json", "arrays.npz", "tensors.safetensors"
 
 
@@ -261,6 +266,38 @@ def kept_or_written(value: Any) -> Any:
     except TypeError:
         return repr(value)
     return value
+
+
+def finish_save(folder: Path) -> None:
+    """Put arrays and tensors in place where a save was killed before it did, and remove what it left."""
+    head = read_head(folder / JSON_NAME)
+    for name, digest in ((ARRAYS_NAME, head["arrays_sha256"]), (TENSORS_NAME, head.get("tensors_sha256"))):
+        if digest is not None and (waiting := _waiting(folder, name, digest)).is_file():
+            os.replace(waiting, folder / name)
+    remove_drafts(folder)
+
+
+def folder_of_run(folder: str | os.PathLike, what: str, *, log: str = "", results: Sequence[str] = ()) -> Path:
+    """Make the folder of a run, where it is not there, and refuse one that something else is kept in.
+
+    Args:
+        folder: Its path.
+        what: Is run, for the message.
+        log: The file that says that the folder is of such a run.
+        results: Names of the classes that such a run saves.
+
+    Raises:
+        ValueError: It holds a run of another kind, or a result that this one would take the place of.
+        OSError: As `made_folder`.
+    """
+    folder = made_folder(folder, what)
+    kept = [name for file, name in _RUNS.items() if file != log and (folder / file).exists()]
+    if (folder / JSON_NAME).is_file() and not (log and (folder / log).exists()):
+        with (folder / JSON_NAME).open(encoding="utf-8", errors="replace") as file:
+            kept += [f"a result ({name})" for name in _CLASS.findall(file.read(1000))[:1] if name not in results]
+    if kept:
+        raise ValueError(f"{os.fspath(folder)!r} holds {kept[0]}, and {what} is kept by itself: give another out=")
+    return folder
 
 
 def _waiting(folder: Path, name: str, digest: str) -> Path:

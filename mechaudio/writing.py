@@ -27,6 +27,8 @@ KEPT = (
     "dicts of these"
 )
 _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|`*[]!~$"})
+#: Embeddings, overrides and isolates of Unicode's bidirectional text; words of Arabic or Hebrew need none of them.
+_TURNS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,11 @@ def made_folder(folder: str | os.PathLike, what: str) -> Path:
             f"{what} is kept in a folder, and {os.fspath(blocking)!r} is {kind}: give another"
         ) from error
     return folder
+
+
+def in_order(text: str) -> str:
+    """Return a text without the marks that turn round the order in which what follows them is shown."""
+    return text.translate(_TURNS)
 
 
 def as_file_name(name: str) -> str:

@@ -28,7 +28,7 @@ from mechaudio.data.clip_names import clip_keys
 from mechaudio.data.question_digest import digest
 from mechaudio.processes import Shared, Work, one_at_a_time
 from mechaudio.question import AudioQuestion, only_questions
-from mechaudio.results import JSON_NAME, Provenance, Result
+from mechaudio.results import JSON_NAME, Provenance, Result, finish_save
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.writing import made_folder, write_once
@@ -128,6 +128,7 @@ class KeptBatches:
         """
         with one_at_a_time(place):
             kept = Result.load(place)
+            finish_save(place)
         there, here = kept.provenance, self.provenance
         before = dict(there.settings)
         beside = {name: before.pop(name, None) for name in _OTHERS}

@@ -122,6 +122,7 @@ class WhereItListens(Result):
             raise ValueError(f"no rows are known to listen, so there are none to name. {self.sentence}")
         return "+".join(self.rows)
 
+    @checks_arguments
     def deaf(self, where: str) -> bool:
         """Return whether the sound gets to the answer, and these rows hear less than `least` of what it is worth.
 
@@ -155,6 +156,7 @@ class WhereItListens(Result):
         """
         return self.change / self.change[self._place(ALL)] if self.reaches else np.full(len(self.edges), np.nan)
 
+    @checks_arguments
     def p_holm(self, flow: AttentionFlow) -> Float[np.ndarray, "edge window"]:
         """P values of changes, after Holm's correction over the edges of a kind and the windows.
 

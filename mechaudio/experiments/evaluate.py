@@ -24,7 +24,7 @@ from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import CHOSE_ROWS, Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
-from mechaudio.experiments.run_log import Row, RunLog, run_header
+from mechaudio.experiments.run_log import Row, RunLog, folder_of_answers, run_header
 from mechaudio.experiments.stream import Words, go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Variants, grid_axes
@@ -188,6 +188,8 @@ def evaluate(
     chose: Mapping[str, Any] = {}
     if queries is not None:
         questions = sequence_of(questions)
+        if out is not None:
+            folder_of_answers(out)
         share = 0.5 if queries == LISTENING else None
         listens = listen_first(
             model,

@@ -20,7 +20,8 @@ from mechaudio.experiments.log_lines import SCHEMA, LinesReader, damaged, parsed
 from mechaudio.experiments.run_log import SharedLog, logs_in
 from mechaudio.processes import launch
 from mechaudio.reading import digest_of_file
-from mechaudio.writing import made_folder, write_tensors
+from mechaudio.results import folder_of_run
+from mechaudio.writing import write_tensors
 
 LOG_NAME = "harvest.jsonl"
 _HEADER: Mapping[str, Any] = {"schema": SCHEMA, "run": {}, "created": "", "batch_positions": 0, "batch_size": 0}
@@ -84,7 +85,7 @@ class HarvestLog(SharedLog[Harvested]):
     def __init__(self, folder: str | os.PathLike, header: Mapping[str, Any]):
         self._shards: dict[Path, list[Shard]] = defaultdict(list)
         self.n_entries = 0
-        super().__init__(made_folder(folder, "a harvest") / LOG_NAME, ShardReader, header)
+        super().__init__(folder_of_run(folder, "a harvest", log=LOG_NAME) / LOG_NAME, ShardReader, header)
         self._tokens = {token for shard in self.shards for token in shard.tokens}
 
     @property

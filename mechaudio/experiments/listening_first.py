@@ -23,7 +23,7 @@ from mechaudio.experiments.run_log import digest
 from mechaudio.notices import warn
 from mechaudio.processes import one_at_a_time
 from mechaudio.question import AudioQuestion
-from mechaudio.results import JSON_NAME, Provenance
+from mechaudio.results import JSON_NAME, Provenance, finish_save
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.writing import made_folder
@@ -88,6 +88,7 @@ class _Kept:
         if not (self.folder / JSON_NAME).exists():
             return None
         listens = WhereItListens.load(self.folder)
+        finish_save(self.folder)
         known = listens.provenance.settings.get("found_for"), listens.provenance.versions
         return listens if known == (self.of, Provenance.collect().versions) else None
 

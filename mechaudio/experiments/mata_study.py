@@ -77,7 +77,9 @@ def mata_study(
     questions = sequence_of(questions)
     settings = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
-    begun = begin(model, questions, settings, out=out, batch_size=batch_size, workers=workers, progress=progress)
+    begun = begin(
+        model, questions, settings, study=MataStudy, out=out, batch_size=batch_size, workers=workers, progress=progress
+    )
     given, settings = settings, begun.settings
     arms = mata_arms(settings, layers, model.n_layers)
 

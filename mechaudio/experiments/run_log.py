@@ -28,11 +28,11 @@ from mechaudio.experiments.log_lines import SCHEMA, LogReader, Row, as_line, rea
 from mechaudio.processes import Shared, launch
 from mechaudio.provenance import Provenance
 from mechaudio.question import AudioQuestion
-from mechaudio.results import digest_of
+from mechaudio.results import digest_of, folder_of_run
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
 from mechaudio.tracing.record import Intervention
-from mechaudio.writing import made_folder, write_once
+from mechaudio.writing import write_once
 
 LOG_NAME = "answers.jsonl"
 _NAMED = 3
@@ -197,7 +197,7 @@ class RunLog(SharedLog[Row]):
     did = "this run asked"
 
     def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any], n_variants: int | None = None):
-        first = None if folder is None else made_folder(folder, "a run") / LOG_NAME
+        first = None if folder is None else folder_of_answers(folder) / LOG_NAME
         super().__init__(first, partial(LogReader, n_variants=n_variants), header)
 
     def check(self, index: int, question: AudioQuestion) -> None:
@@ -224,6 +224,11 @@ class RunLog(SharedLog[Row]):
             self._write(lines)
             self._own.keep_batch(rows, len(lines), checksum)
         self.known |= {row.index: row for row in rows}
+
+
+def folder_of_answers(folder: str | os.PathLike) -> Path:
+    """Make the folder of a run, and refuse one that something else is kept in, as `folder_of_run`."""
+    return folder_of_run(folder, "a run of ma.evaluate", log=LOG_NAME, results=("Evaluation", "Comparison"))
 
 
 def task_of(question: AudioQuestion) -> str:

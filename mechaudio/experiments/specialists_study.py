@@ -31,7 +31,7 @@ from mechaudio.experiments.askable import Askable
 from mechaudio.experiments.groups import groups_of
 from mechaudio.experiments.specialists_result import SpecialistsSettings, SpecialistsStudy, steering_settings
 from mechaudio.experiments.steering_study import steering_study
-from mechaudio.results import Provenance
+from mechaudio.results import Provenance, folder_of_run
 from mechaudio.tracing.audio_lm import AudioLM
 
 __all__ = ["SpecialistsSettings", "SpecialistsStudy", "specialists_study"]
@@ -75,6 +75,8 @@ def specialists_study(
     """
     questions = sequence_of(questions)
     settings = settings or SpecialistsSettings()
+    if out is not None:
+        folder_of_run(out, "a SpecialistsStudy", results=("SpecialistsStudy",))
     askable = Askable(model, questions, workers=workers, progress=progress)
     steering = steering_study(
         model,

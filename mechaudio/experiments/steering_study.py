@@ -110,7 +110,16 @@ def steering_study(
         )
     # What continues from a run differs in its last bits from what runs again, and who takes a study up has no runs.
     kept = KeptRuns(0.0 if memory == 0 or out is not None else memory_of(model, memory))
-    begun = begin(model, questions, settings, out=out, batch_size=batch_size, workers=workers, progress=progress)
+    begun = begin(
+        model,
+        questions,
+        settings,
+        study=SteeringStudy,
+        out=out,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
     given, settings = settings, begun.settings
 
     def batches(stage: str) -> KeptBatches:

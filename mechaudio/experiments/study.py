@@ -21,6 +21,7 @@ from mechaudio.arguments import check_fields, once_each
 from mechaudio.experiments.evaluation import Evaluation
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.question import AudioQuestion
+from mechaudio.results import Result, folder_of_run
 from mechaudio.tracing.audio_lm import AudioLM
 
 SettingsT = TypeVar("SettingsT")
@@ -69,6 +70,7 @@ def begin(
     questions: Sequence[AudioQuestion],
     settings: SettingsT,
     *,
+    study: type[Result],
     out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int = 0,
@@ -80,18 +82,21 @@ def begin(
         model: An `AudioLM`.
         questions: Questions of the study.
         settings: As they were given.
+        study: The class of the study.
         out: The folder of the study, which keeps the rows for when it is taken up.
         batch_size: Questions per forward pass; by default as many as fit.
         workers: Processes that make prompts, as in `workers_for`.
         progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
 
     Raises:
-        ValueError: The settings ask for rows that listen, and none is known to.
+        ValueError: The settings ask for rows that listen, and none is known to; or `out` holds something else.
 
     Warns:
         UserWarning: Rows that the study is about carry nothing of the sound to the answers, and others do.
     """
     known: Any = settings
+    if out is not None:
+        folder_of_run(out, f"a {study.__name__}", results=(study.__name__,))
     listens = listen_first(
         model,
         questions,

@@ -79,7 +79,16 @@ def temporal_study(
     refuse_rows_in_front(settings, model.adapter)
     captioned = all(question.caption is not None for question in questions)
     conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
-    begun = begin(model, questions, settings, out=out, batch_size=batch_size, workers=workers, progress=progress)
+    begun = begin(
+        model,
+        questions,
+        settings,
+        study=TemporalStudy,
+        out=out,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
     given, settings = settings, begun.settings
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 

@@ -27,15 +27,15 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.data.corpus import Problem
 from mechaudio.data.question_digest import digest
 from mechaudio.experiments.training_groups import TIMES, groups_of, marker_ids, put_lora_in, sizes
-from mechaudio.experiments.training_loop import Trainer
+from mechaudio.experiments.training_loop import STATE, Trainer
 from mechaudio.notices import warn
 from mechaudio.provenance import Provenance
 from mechaudio.question import NO_QUESTIONS, AudioQuestion
+from mechaudio.results import folder_of_run
 from mechaudio.showing import Shown
 from mechaudio.timeaudio.stages import STAGES, Preset, Stage
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import weight_digests
-from mechaudio.writing import made_folder
 
 _TRAINED, _RECORD = "trained.safetensors", "training.json"
 
@@ -125,7 +125,7 @@ def train(
             "digest": _digest(questions),
             "lora_put_in": lora_is_new,
         }
-        folder = made_folder(Path(out).expanduser(), "a training run")
+        folder = folder_of_run(Path(out).expanduser(), "a run of training", log=STATE)
         trainer = Trainer(model, questions, settings, groups, written_as, size, n_steps, seed, PartialState())
         recorded["network"] = _named(weight_digests(model.network, without=trainer.named))
         with trainer.as_in_training():
@@ -178,7 +178,7 @@ def _write_results(
     folder: Path, trainer: Trainer, told: dict[str, object], provenance: Provenance, problems: list[list[str]]
 ) -> None:
     tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in trainer.named.items()}
-    save_file(tensors, folder / _TRAINED, {"format": "pt"})
+    save_file(tensors, folder / f"{_TRAINED}.part", {"format": "pt"})
     record = {
         "settings": told,
         "trained": sizes(trainer.groups),
@@ -189,7 +189,9 @@ def _write_results(
         "versions": dict(provenance.versions),
         "created": provenance.created,
     }
-    (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    (folder / f"{_RECORD}.part").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    for name in (_RECORD, _TRAINED):  # with the second the run is finished
+        os.replace(folder / f"{name}.part", folder / name)
 
 
 @checks_arguments

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from mechaudio.timeaudio.markers import Markers
 from mechaudio.timeaudio.stages import Stage
 from mechaudio.tracing.audio_lm import AudioLM
 
-_STATE = "state.pt"
+STATE = "state.pt"
 
 
 def network_dtype(network: Network) -> torch.dtype:
@@ -207,17 +208,25 @@ class Trainer:
                 "tensors": {name: parameter.detach().cpu() for name, parameter in self.named.items()},
                 "optimizer": self.optimizer.state_dict(),
             }
-            torch.save(state, folder / f"{_STATE}.part")
-            os.replace(folder / f"{_STATE}.part", folder / _STATE)
+            torch.save(state, folder / f"{STATE}.part")
+            os.replace(folder / f"{STATE}.part", folder / STATE)
         self.processes.wait_for_everyone()
 
     def take_up(self, folder: Path, told: dict[str, Any]) -> None:
         """Go on from a saved state, if there is one."""
-        file = folder / _STATE
+        file = folder / STATE
         if not file.is_file():
             return
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        before, now = json.loads(state["settings"]), json.loads(json.dumps(told, sort_keys=True))
+        with file.open("rb") as opened:
+            try:
+                state = torch.load(opened, map_location="cpu", weights_only=True)
+                before = json.loads(state["settings"])
+            except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{str(file)!r} is no whole state of a run of training ({type(error).__name__}): it was cut off or "
+                    "damaged. Put it back, or give another folder"
+                ) from error
+        now = json.loads(json.dumps(told, sort_keys=True))
         now["lora_put_in"] = before["lora_put_in"]
         other = [f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in now if before.get(name) != now[name]]
         if other:

@@ -28,6 +28,8 @@ _WORD = re.compile(r"\b\w+\b")
 _MARKUP = re.compile(r"[*_`\"“”{}$]|\\boxed|\\text")
 #: What says that the answer follows: `answer is`, `answer:`, `<answer>`.
 _DECLARED = re.compile(r"\b(?:answer|option|choice)\s*(?:is\s*[:=]?|[:=])\s*|<answer>\s*", re.IGNORECASE)
+#: A tag or the end of a line.
+_LINE_END = re.compile(r"[<\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 #: A letter at the beginning of a line: in brackets, with a mark behind it, or alone.
 _LEADING = re.compile(r"[(\[]\s*([A-Za-z])\s*[)\]]|([A-Z])[.:)\],;]|([a-z])[.:)\],;](?=\s|$)|([A-Za-z])$")
 #: A letter anywhere: in brackets that no word runs into, or behind `option` or `choice`.
@@ -133,7 +135,7 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
     _check_choices(choices)
     plain = _MARKUP.sub("", text)
     for declared in reversed(list(_DECLARED.finditer(plain))):
-        rest = (plain[declared.end() :].split("<")[0].strip() or " ").splitlines()[0]
+        rest = _head(plain, declared.end(), choices)
         reading = _reading(rest, choices) or _agreed(_opening(rest, choices), "text")
         if reading is not None:
             return reading
@@ -196,6 +198,23 @@ def _lettered(match: re.Match[str], choices: Sequence[str]) -> str | None:
     """The choice of a letter, None if there is none of that letter."""
     index = ascii_uppercase.index(match[match.lastindex or 0].upper())
     return choices[index] if index < len(choices) else None
+
+
+def _head(text: str, start: int, choices: Sequence[str]) -> str:
+    """Return what follows in the line, or enough of it to be neither a choice nor what a longer text begins with.
+
+    A line that declares a thousand answers is not read a thousand times.
+    """
+    enough = 8 + 3 * max(len(choice) for choice in choices)  # `casefold` makes three letters of one at most
+    end = start + 2 * enough
+    while True:
+        line = _LINE_END.split(text[start:end], maxsplit=1)[0]
+        if len(line) < end - start:
+            return line
+        head = line.rstrip("\\boxedt")  # in the middle of `\boxed` or `\text` nothing is cut
+        if len(_folded(head)) > enough:
+            return head
+        end += end - start
 
 
 def _reading(line: str, choices: Sequence[str]) -> ParsedChoice | None:

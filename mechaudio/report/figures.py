@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 from mechaudio.arguments import checks_arguments
+from mechaudio.report.rendering import write_whole
 from mechaudio.writing import as_file_name, made_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -46,6 +48,10 @@ def write_figures(figures: Mapping[str, go.Figure], folder: str | os.PathLike) -
     for name in figures:
         as_file_name(name)
     folder = made_folder(folder, "a figure")
+    library, script = folder / "plotly.min.js", get_plotlyjs()
+    # plotly leaves one that is there, even if whoever wrote it was killed in the middle.
+    if not library.is_file() or library.read_text(encoding="utf-8", errors="replace") != script:
+        write_whole(library, script)
     for name, figure in figures.items():
         figure.write_html(folder / f"{name}.html", include_plotlyjs="directory", config={"displayModeBar": False})
     chromium = browser()

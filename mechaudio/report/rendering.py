@@ -5,6 +5,7 @@ were written into it, known by their hashes: text from outside that slipped thro
 """
 
 import base64
+import glob
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from mechaudio.writing import made_folder
+from mechaudio.writing import in_order, made_folder
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 _CODE = re.compile("`([^`]+)`")
@@ -25,6 +26,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(_TEMPLATES),
     autoescape=True,
+    finalize=lambda value: in_order(value) if type(value) is str else value,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -33,7 +35,7 @@ _ENVIRONMENT = Environment(
 
 def prose(text: str) -> Markup:
     """Mark up a text for a page: code between backticks in its letters."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # escaped in this line
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(in_order(text)))))  # escaped in this line
 
 
 _ENVIRONMENT.filters["prose"] = prose
@@ -80,7 +82,7 @@ def write_html(
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8") + extra_style),
         policy=Markup(policy(plotly, page_script, *([module] if module else []))),
     )
-    return _write(Path(path), text)
+    return write_whole(Path(path), text)
 
 
 def _umask() -> int:
@@ -90,8 +92,11 @@ def _umask() -> int:
     return withheld
 
 
-def _write(path: Path, text: str) -> Path:
+def write_whole(path: Path, text: str) -> Path:
+    """Write a file that appears whole or not at all; what one that was killed here left behind is removed."""
     made_folder(path.parent, "a page")
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        leftover.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         # A name of a file may hold bytes that are no text.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,7 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
     folder = folder_of(where, hub)
     refuse_unaccounted(network, adapter, info, weights_of(folder, where))
     _refuse_two_sets(folder, options.get("variant"))
+    _refuse_two_for_one(network, folder, options.get("variant"), info["unexpected_keys"])
     _refuse_quantised(network, folder)
     _refuse_no_numbers(network, weights_of(folder, where))
     if hasattr(network, "peft_config") and report:  # then the info is about the adapter's tensors alone
@@ -177,6 +179,49 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
             f"the weights in {str(folder)!r} hold {n_of(len(twice), 'tensor')} twice "
             f"({_some(twice)}): fetch or save them again"
         )
+
+
+def _refuse_two_for_one(network: Network, folder: Path, variant: str | None, left_out: Iterable[str]) -> None:
+    """Refuse two tensors for one place: transformers knows some places by an older name, too, and takes the last.
+
+    Raises:
+        ValueError: Tensors with the end of a name in common, such as `lm_head.weight`, are more in the file than in the
+            network, and hold different numbers.
+    """
+    suffix = f".{variant}" if variant else ""
+    index = folder / f"model.safetensors.index{suffix}.json"
+    whole = folder / f"model{suffix}.safetensors"
+    parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else ()
+    files = [folder / part for part in parts] or [file for file in (whole,) if file.is_file()]
+    where = {name: file for file in files for name in _header(file)}
+    for name in ("__metadata__", *left_out):
+        where.pop(name, None)
+    places = Counter(end for name in network.state_dict() for end in _ends(name))
+    rivals: dict[str, list[str]] = {}
+    for name in where:
+        for end in _ends(name):
+            if end in where:
+                rivals.setdefault(end, []).append(name)
+    for end, names in rivals.items():
+        if not 0 < places[end] < len(names):
+            continue
+        tensors = [_tensor(where[name], name) for name in names]
+        if any(not torch.equal(tensors[0], other) for other in tensors[1:]):
+            raise ValueError(
+                f"the weights in {str(folder)!r} hold {' and '.join(names)}, with different numbers, for "
+                f"{n_of(places[end], 'place')} in this {type(network).__name__}: take out the one that is not meant"
+            )
+
+
+def _ends(name: str) -> list[str]:
+    """Return a tensor's name, and what is left of it without its first words."""
+    words = name.split(".")
+    return [".".join(words[start:]) for start in range(len(words))]
+
+
+def _tensor(file: Path, name: str) -> torch.Tensor:
+    with safe_open(file, framework="pt") as opened:
+        return opened.get_tensor(name)
 
 
 def _refuse_no_numbers(network: Network, file: str) -> None:

@@ -14,8 +14,8 @@ from mechaudio.models.hearing import past_prompt
 from mechaudio.models.network import Network
 
 #: Generation settings that would change which token is the likeliest, draw it, make several continuations of a prompt,
-#: cut it into parts, run it anew for every token (without the edits of the prompt) or compile the network (without
-#: any); and what switches them off.
+#: cut it into parts, run it anew for every token (without the edits of the prompt), compile the network (without any)
+#: or keep keys and values in another shape or precision; and what switches them off.
 _PLAIN = {
     "temperature": None,
     "top_p": None,
@@ -30,6 +30,7 @@ _PLAIN = {
     "prefill_chunk_size": None,
     "disable_compile": True,
     "use_cache": True,
+    "cache_implementation": "dynamic",
 }
 
 

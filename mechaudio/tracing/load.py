@@ -153,7 +153,7 @@ def load(
     if unreachable is not None:
         hub["local_files_only"] = True
     adapter = _adapter(where, hub, unreachable)
-    _refuse_lost_adapter(where, hub)
+    _refuse_adapter(where, hub, adapter)
     with _quiet(str(name) == "tiny"):
         network = read_network(adapter, where, hub, {"dtype": dtype, "device_map": device_map, **passed})
     if device is not None:
@@ -444,17 +444,64 @@ def _adapter_alone(folder: Path) -> str:
     )
 
 
-def _refuse_lost_adapter(where: str, hub: dict[str, Any]) -> None:
-    """An adapter beside the weights is put in by transformers where peft is installed, and left out where it is not."""
-    if is_peft_available():
-        return
+def _refuse_adapter(where: str, hub: dict[str, Any], adapter: Adapter) -> None:
+    """Refuse an adapter beside the weights that would be left out, or that is another network's.
+
+    transformers puts it in where peft is installed, to whatever its shapes fit, and leaves it out where it is not.
+
+    Raises:
+        ImportError: peft is not installed.
+        ValueError: Its config says that it was trained in a network of another class.
+
+    Warns:
+        UserWarning: Its config names another checkpoint of the class.
+    """
     given = {name: value for name, value in hub.items() if name != "trust_remote_code"}
-    if find_adapter_config_file(where, **given) is not None:
+    file = find_adapter_config_file(where, **given)
+    if file is None:
+        return
+    if not is_peft_available():
         raise ImportError(
             f"{where!r} holds an adapter of peft beside its weights ({_ADAPTER_CONFIG}), which transformers would "
             "leave out without a word: `pip install peft`. For the network without it, load the network yourself and "
             "open AudioLM(network, processor)"
         )
+    network_class, base = _trained_in(Path(file))
+    if network_class not in (None, adapter.network_class):
+        raise ValueError(
+            f"{str(file)!r} is of an adapter that was trained in a {network_class}"
+            f"{f' ({base})' if base else ''}, and {where!r} holds a {adapter.network_class}, which it may fit by its "
+            "shapes alone: take its files out of the folder, or put them beside the network that they belong to"
+        )
+    if base and Path(base).name != Path(where).resolve().name:
+        warn(
+            f"{str(file)!r} is of an adapter that was trained in {base!r}; nothing says that the weights in {where!r} "
+            "are those. In others it does something else than it was trained to"
+        )
+
+
+def _trained_in(file: Path) -> tuple[str | None, str]:
+    """Return the class and the name of the network that an adapter was trained in, None and blank if not known.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        base = settings.get("base_model_name_or_path") or ""
+        network_class = (settings.get("auto_mapping") or {}).get("base_model_class")
+        config = Path(base, "config.json")
+        if base and config.is_file():
+            family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+            known = [each for each in adapters() if family in (each.family, *each.also_in)]
+        else:
+            known = [each for each in adapters() if base in each.checkpoints]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{str(file)!r} cannot be read as the config of an adapter ({type(error).__name__}: {error}): fetch or "
+            "save it again, or take the adapter out of the folder"
+        ) from error
+    return network_class or next((each.network_class for each in known), None), base
 
 
 def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mechaudio.arguments import check
@@ -47,6 +48,7 @@ _FORWARD = ("output_hidden_states", "return_dict")
 #: Kinds of the values of keywords that fail late, or in silence, with another.
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("use_cache", *_FORWARD, *_RETURNING), bool),
+    "cache_implementation": str,
     "labels": Tensor,
     "min_new_tokens": int,
     "min_length": int,
@@ -99,6 +101,30 @@ def refuse_generating(call: str, options: Mapping[str, Any], *, returning: bool 
             raise ValueError(f"{option}={value!r}: {instead[option]}; leave it out")
         refuse_unknown(call, option, ("max_new_tokens", *_GENERATING, *(_RETURNING if returning else ())))
         _refuse_another_kind(option, value)
+    _refuse_cache(options.get("cache_implementation"), options.get("cache_config"))
+
+
+def _refuse_cache(kind: str | None, settings: Any) -> None:
+    """Refuse kinds of the cache of keys and values that write no tokens, or cannot be had here.
+
+    Raises:
+        ValueError: One of those, or settings that the kind does not read.
+    """
+    if kind == "paged":
+        raise ValueError(
+            "cache_implementation='paged' runs the network in a thread of its own, out of reach of hook points and "
+            "edits: leave it out"
+        )
+    if kind is not None and kind.startswith("offloaded") and not torch.accelerator.is_available():
+        raise ValueError(
+            f"cache_implementation={kind!r} moves keys and values off an accelerator, and there is none here: leave it "
+            "out"
+        )
+    if settings is not None and kind != "quantized":
+        raise ValueError(
+            f"cache_config={settings!r} is read with cache_implementation='quantized' alone, got {kind!r}: leave it "
+            "out, or give both"
+        )
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:

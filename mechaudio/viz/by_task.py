@@ -9,7 +9,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.experiments.evaluation import Evaluation
 from mechaudio.metrics.choices import chance
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, laid_out, pale, plain, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, LONGEST_NAME, laid_out, pale, plain, whiskers
 
 _CONDITIONS = {"audio": "#d55e00", "caption": "#cc79a7", "audio+caption": "#0072b2", "silence": "#b9bec4"}
 
@@ -33,20 +33,23 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
     first = next(iter(named.values()))
     if not first.scored.any():
         return _chosen(first, title)
-    figure = go.Figure()
+    figure, tasks = go.Figure(), dict[str, str]()
     for place, (name, evaluation) in enumerate(named.items()):
         scores = {**evaluation.by_task(), "all tasks": evaluation.overall}
         share, low, high = (
             100 * np.array([getattr(score, end) for score in scores.values()]) for end in ("value", "low", "high")
         )
+        words = [task.replace("_", " ") or "no task named" for task in scores]
+        tasks |= {plain(task): plain(task, LONGEST_NAME) for task in words}
         figure.add_bar(
-            x=[plain(task.replace("_", " ") or "no task named") for task in scores],
+            x=[plain(task) for task in words],
             y=share,
-            name=plain(name),
+            name=plain(name, LONGEST_NAME),
             marker=pale(_CONDITIONS.get(name, CYCLE[place % len(CYCLE)])),
             error_y=whiskers(share, low, high, color=INK, thickness=1.5),
             customdata=[(score.count, score.n, *ends) for score, *ends in zip(scores.values(), low, high, strict=True)],
-            hovertemplate=f"{plain(name)}, %{{x}}: %{{y:.1f}}% right, %{{customdata[0]}} of %{{customdata[1]}}<br>"
+            hovertemplate=f"{plain(name, LONGEST_NAME)}, "
+            "%{x}: %{y:.1f}% right, %{customdata[0]} of %{customdata[1]}<br>"
             "95% interval %{customdata[2]:.1f} to %{customdata[3]:.1f}%<extra></extra>",
         )
     note = "whiskers: 95% intervals (Wilson)"
@@ -63,7 +66,7 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
         barmode="group",
         bargroupgap=0.08,
         showlegend=len(named) > 1,
-        xaxis={"title": {"text": "task"}},
+        xaxis={"title": {"text": "task"}, "tickvals": [*tasks], "ticktext": [*tasks.values()]},
         yaxis={"title": {"text": "right answers (%)"}, "range": [0, 104]},
         legend=LEGEND_BELOW,
     )

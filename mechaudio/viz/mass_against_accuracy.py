@@ -12,7 +12,7 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.interventions.sweep_result import Sweep
 from mechaudio.metrics.bootstrap import bootstrap_mean
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, faded, laid_out, number, plain, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, LONGEST_NAME, ends, faded, laid_out, number, plain, whiskers
 from mechaudio.viz.variants import Variants, in_rows, labelled
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _draw(
         x=x,
         y=y,
         mode="markers",
-        name=plain(name),
+        name=plain(name, LONGEST_NAME),
         marker={"color": colour, "size": 8, "symbol": SYMBOLS[index % len(SYMBOLS)], "opacity": 0.9},
         error_x=whiskers(x, low, high, **bars),
         error_y=whiskers(y, bottom, top, **bars),

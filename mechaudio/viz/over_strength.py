@@ -14,7 +14,7 @@ from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.metrics.multiple_choice import accuracy
-from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, ends, laid_out, level, plain, whiskers
+from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, LONGEST_NAME, ends, laid_out, level, plain, whiskers
 
 _COLOURS = CYCLE[:6]
 _GREYS = ("#8c8c8c", "#b8860b", "#767c84", "#a0846c")
@@ -137,7 +137,7 @@ def _line(
         x=x,
         y=100 * share,
         mode="lines+markers",
-        name=plain(line.name),
+        name=plain(line.name, LONGEST_NAME),
         legendgroup=line.name,
         showlegend=cell[1] == 1,
         line={"color": colour, "width": 2, "dash": dash},

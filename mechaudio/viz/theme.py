@@ -18,6 +18,7 @@ from plotly.colors import convert_colors_to_same_type, sample_colorscale
 
 from mechaudio.labelled import ANYTHING_ELSE, target_names
 from mechaudio.results import Result
+from mechaudio.writing import in_order
 
 Ends = Float[np.ndarray, " point"]
 Places = Num[np.ndarray, " point"]
@@ -228,19 +229,24 @@ def mark_cells(
     )
 
 
+LONGEST_NAME = 40
+"""Characters of a name in a legend or on an axis; plotly draws nothing where they take the whole figure."""
+
+
 def plain(text: object, longest: int | None = None) -> str:
     """Text from outside as plotly must be given it to show it letter by letter.
 
-    Plotly reads a subset of HTML in titles, labels and hovers; here its special characters are written as entities.
+    Plotly reads a subset of HTML in titles, labels and hovers, and places of numbers in templates of hovers; here
+    their special characters are written as entities. Marks that turn round the order of letters are left out.
 
     Args:
         text: Anything with a `str`.
         longest: Characters kept; a longer text ends in an ellipsis. None keeps all.
     """
-    words = " ".join(str(text).split())
+    words = " ".join(in_order(str(text)).split())
     if longest is not None and len(words) > longest:
         words = words[: longest - 1].rstrip() + "…"
-    return html.escape(words, quote=False)
+    return html.escape(words, quote=False).replace("%{", "&#37;{")
 
 
 def ends(low: float, high: float, decimals: int, sign: str = "", unit: str = "", confidence: float = 0.95) -> str:

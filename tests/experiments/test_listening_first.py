@@ -16,6 +16,7 @@ from mechaudio.experiments.mata_arms import MataSettings
 from mechaudio.experiments.specialists_result import SpecialistsSettings
 from mechaudio.experiments.temporal_arms import TemporalSettings
 from mechaudio.models.toy.planted import PLANTED
+from mechaudio.results import digest_of_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*heads give the audio the same share"),
@@ -185,9 +186,12 @@ def test_a_study_that_is_taken_up_does_not_ask_again_which_rows_listen(toys, ask
 
     found = first(toys["choices"], asked)
     calls = []
+    arrays = tmp_path / "listens" / "arrays.npz"
+    arrays.rename(arrays.with_name(f".arrays.npz.{digest_of_file(arrays)}"))  # as where the save was killed
     monkeypatch.setattr(listening_first, "where_it_listens", lambda *_, **__: calls.append("again") or found)
     again = first(toys["choices"], asked)
     assert not calls
+    assert sorted(each.name for each in arrays.parent.iterdir()) == ["arrays.npz", "result.json"]
     assert again.sentence == found.sentence
     assert again.provenance == found.provenance
     assert first(toys["last"], asked) is not None  # of another model it is found anew

@@ -133,7 +133,7 @@ def test_two_cannot_write_at_a_time(tmp_path):
 
 def test_a_file_in_the_folders_place_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="a run is kept in a folder"):
+    with pytest.raises(NotADirectoryError, match=r"a run of ma.evaluate is kept in a folder"):
         RunLog(tmp_path / "file", HEADER)
 
 

@@ -39,6 +39,14 @@ def test_the_rule_of_mmau_on_crafted_cases(prediction, answer, choices, right):
     assert string_match(prediction, answer, choices) is right
 
 
+@pytest.mark.parametrize("end", ["(B)", "rain", "rain <b>", "B", "no idea", "Rain " + "and dog " * 20])
+@pytest.mark.parametrize("filling", ["", "the answer is unclear, ", "answer: dogs ", "answer: \\boxed{t} ", "- " * 99])
+def test_a_long_line_is_read_as_its_last_declaration(filling, end):
+    names_none, first = end == "no idea", SOUNDS[1]
+    read = parse_choice(filling * 50 + "the answer is " + end, SOUNDS)
+    assert read.choice == (None if names_none else first)
+
+
 def slow_string_match(prediction, answer, choices):
     """The rule word by word."""
 

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,13 @@ from mechaudio.audio.clip import AudioClip
 from mechaudio.report import Part, Report, Table, report_of, study_page, write_study_page
 from mechaudio.report.rendering import prose
 from mechaudio.report.tables import Column
+from mechaudio.viz import accuracy_by_task
 from mechaudio.viz.theme import write_cells
 from tests.browser import needs_browser, rendered
 from tests.devtools import browser
 from tests.report.test_page import ATTACK, Elements
 from tests.viz.made_up import provenance
+from tests.viz.studies import study
 
 COUNTS = Table("counts", "Counts", "Of ten.", (Column("what"), Column("share", "share")), (("a", 0.25), ("b", None)))
 LINE = go.Figure(go.Scatter(y=[1, 2]), {"height": 200, "title": {"text": "A line"}})
@@ -103,6 +106,31 @@ def test_a_class_of_which_nothing_is_told_says_how_to_tell_it():
 def test_a_browser_draws_it_without_a_word_of_complaint(tmp_path):
     dom, console = rendered(write(tmp_path, paper="A Paper", published=[COUNTS]))
     assert console == []
+    assert dom.count('class="plot js-plotly-plot') == 1
+
+
+@needs_browser
+def test_long_names_leave_room_for_the_picture_and_marks_turn_nothing_round(tmp_path):
+    names = {"earliest_onset": "x" * 400, "latest_offset": "50%{y}\u202e <b>"}
+    heard = study().conditions["audio"]
+    heard = replace(heard, tasks=tuple(names[task] for task in heard.tasks))
+    figures = {"named": accuracy_by_task({"y" * 400: heard, "again": heard}), "line": LINE}
+    parts = [Part("First", ("counts",), dict.fromkeys(figures, "How."))]
+    dom, console = rendered(write(tmp_path, figures=figures, parts=parts, title="A \u202e study"))
+    assert console == []
+    assert dom.count('class="plot js-plotly-plot') == 2
+    for words in (f"{'x' * 39}…", f"{'y' * 39}…", "50%{y} &lt;b&gt;"):
+        assert f">{words}<" in dom
+    assert "\u202e" not in dom
+
+
+@needs_browser
+def test_a_figure_that_cannot_be_drawn_is_told_and_does_not_take_the_others_with_it(tmp_path):
+    figures = {"broken": LINE, "line": LINE}
+    page = write(tmp_path, figures=figures, parts=[Part("First", (), dict.fromkeys(figures, "How."))])
+    page.write_text(re.sub(r'(type="application/json">)', r"\1 broken ", page.read_text("utf-8"), count=1), "utf-8")
+    dom, _ = rendered(page)
+    assert "A part of this page could not be drawn: SyntaxError" in dom
     assert dom.count('class="plot js-plotly-plot') == 1
 
 

@@ -13,6 +13,7 @@ from torch import nn
 import mechaudio as ma
 from mechaudio.audio.stored import StoredClip
 from mechaudio.cli import main
+from mechaudio.experiments import mata_study, specialists_study, steering_study, temporal_study
 from mechaudio.experiments.log_lines import signed
 from mechaudio.experiments.run_log import LOG_NAME
 from mechaudio.timeaudio import Stage, load_trained, train
@@ -363,6 +364,16 @@ def test_training_is_taken_up_with_the_network_and_the_questions_that_it_began_w
         load_trained(other, tmp_path)
 
 
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda _: b"{}"])
+def test_a_damaged_state_of_training_is_refused_by_name(tmp_path, damage):
+    state, stage = tmp_path / "state.pt", Stage({"adapter": 1e-2}, epochs=1, batch_size=3)
+    train(opened("qwen2_audio"), three_questions(), out=tmp_path, preset=stage, steps=1)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["state.pt", "trained.safetensors", "training.json"]
+    state.write_bytes(damage(state.read_bytes()))
+    with pytest.raises(ValueError, match=r"state.pt' is no whole state of a run of training"):
+        train(opened("qwen2_audio"), three_questions(), out=tmp_path, preset=stage, steps=1)
+
+
 def test_a_step_whose_loss_is_no_number_changes_nothing_and_is_named(tmp_path):
     model = opened("qwen2_audio")
     model.network.get_parameter("lm_head.weight").data[0, 0] = float("nan")
@@ -379,3 +390,40 @@ def test_all_questions_that_training_leaves_out_are_listed_though_they_share_an_
     stage = Stage({"adapter": 1e-2}, epochs=2, batch_size=5)
     run = train(opened("qwen2_audio"), [*three_questions(), *gone], out=tmp_path / "run", preset=stage)
     assert len(run.problems) == len(set(run.problems)) == 2
+
+
+RUNS = {
+    "a run of ma.evaluate": lambda model, asked, out: ma.evaluate(model, asked, out=out),
+    "a harvest": lambda model, asked, out: ma.harvest(model, asked, record=["embed"], positions="last", out=out),
+    "a run of training": lambda model, asked, out: train(model, asked, preset=Stage({"adapter": 1e-2}, 1, 1), out=out),
+    "a MataStudy": lambda model, asked, out: mata_study(model, asked, out=out),
+    "a TemporalStudy": lambda model, asked, out: temporal_study(model, asked, out=out),
+    "a SteeringStudy": lambda model, asked, out: steering_study(model, asked, out=out),
+    "a SpecialistsStudy": lambda model, asked, out: specialists_study(model, asked, out=out),
+}
+
+
+FILES = {"a run of ma.evaluate": "answers.jsonl", "a harvest": "harvest.jsonl", "a run of training": "state.pt"}
+
+
+@pytest.mark.parametrize(
+    ("begun", "kept"), [(begun, kept) for begun in RUNS for kept in (*FILES, "a result (Run)") if begun != kept]
+)
+def test_runs_and_results_of_two_kinds_do_not_share_a_folder(toy, tmp_path, begun, kept):
+    if kept in FILES:
+        (tmp_path / FILES[kept]).touch()
+    else:
+        ma.run(toy, ma.prompt(toy, ma.data.toy_questions.questions(1, seed=3))).save(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    model, asked = toy, ma.data.toy_questions.questions(30, seed=3)
+    if begun == "a run of training":
+        model, asked = opened("qwen2_audio"), three_questions()
+    with pytest.raises(ValueError, match=rf"holds {re.escape(kept)}, and {begun} is kept by itself: give another out="):
+        RUNS[begun](model, asked, tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_run_takes_the_place_of_a_result_of_its_own_class(toy, questions, tmp_path):
+    ma.evaluate(toy, questions).save(tmp_path)
+    ma.evaluate(toy, questions, out=tmp_path)
+    assert (tmp_path / LOG_NAME).exists()

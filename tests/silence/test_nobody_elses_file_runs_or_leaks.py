@@ -20,11 +20,12 @@ from pyarrow import parquet
 import mechaudio as ma
 from mechaudio.cli.mistakes import in_options, writable
 from mechaudio.data import choices, toy_questions
+from mechaudio.metrics import parse_choice
 from mechaudio.metrics.sound_events import event_f1
 from mechaudio.metrics.spans import described_in
 from mechaudio.models.positions import _STRETCH
 from mechaudio.report import Table, write_figures, write_tables
-from mechaudio.report.rendering import _write
+from mechaudio.report.rendering import write_whole
 from mechaudio.report.tables import Column, latex
 from mechaudio.results import digest_of_file
 from tests.data.files import write_sound, write_table
@@ -212,7 +213,7 @@ def test_links_in_a_folder_that_the_user_names_are_followed(tmp_path):
 def test_a_page_is_as_private_as_the_umask_says(tmp_path, withheld, mode):
     before = os.umask(withheld)
     try:
-        page = _write(tmp_path / "page.html", "sound")
+        page = write_whole(tmp_path / "page.html", "sound")
     finally:
         os.umask(before)
     assert stat.S_IMODE(page.stat().st_mode) == mode
@@ -256,6 +257,15 @@ def test_no_answer_takes_quadratic_time_to_read(text, filling):
     begun = time.process_time()
     described_in(text.replace("{}", filling))
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "filling", ["the answer is unclear, ", "answer: ", "option is tttttt ", "<answer>x", "choice:\n"]
+)
+def test_no_text_takes_quadratic_time_to_read_a_choice_from(filling):
+    begun = time.process_time()
+    parse_choice(filling * 20_000, ("dog", "rain"))
+    assert time.process_time() - begun < 5  # quadratic time would be minutes
 
 
 def test_no_list_of_events_takes_quadratic_time_to_score():
@@ -308,7 +318,7 @@ def test_a_name_that_is_no_text_is_written_byte_by_byte(tmp_path):
     """As a file's name may be, which Python reads with lone surrogates."""
     folder = write_tables([Table("t", "T", "", WORDS, ((os.fsdecode(b"a\xff.wav"), 2.0),))], tmp_path)
     assert all(r"a\udcff.wav" in file.read_text(encoding="utf-8") for file in folder.iterdir())
-    page = _write(tmp_path / "page.html", os.fsdecode(b"a\xff.wav"))
+    page = write_whole(tmp_path / "page.html", os.fsdecode(b"a\xff.wav"))
     assert page.read_text(encoding="utf-8") == r"a\udcff.wav"
 
 
@@ -318,7 +328,7 @@ def test_a_page_that_is_stopped_while_it_is_written_leaves_nothing(monkeypatch, 
 
     monkeypatch.setattr(Path, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        _write(tmp_path / "page.html", "x")
+        write_whole(tmp_path / "page.html", "x")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """The network that was loaded is the network that was meant: whole, plain, by itself, and the same at every call."""
 
+import importlib
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from torch import nn
 
 import mechaudio as ma
 from mechaudio.cli import main
+from mechaudio.models.registry import adapter_for
 from tests.families import FAMILIES, model_inputs, network, thinned
 
 pytestmark = [
@@ -175,6 +177,37 @@ def test_an_adapter_without_its_network_and_one_that_would_be_left_out_are_refus
 
 
 @pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ('{"auto_mapping": {"base_model_class": "VoxtralForConditionalGeneration"}}', "in a VoxtralForConditionalGen"),
+        ('{"base_model_name_or_path": "mistralai/Voxtral-Mini-3B-2507"}', r"in a Voxtral\w+ \(mistralai/Voxtral-Mini"),
+        ('{"base_model_name_or_path": "BESIDE"}', r"in a Voxtral\w+ \(.*beside\), and .* holds a Qwen2Audio"),
+        ('{"auto_mapping": 3}', r"adapter_config.json' cannot be read as the config of an adapter \(AttributeError"),
+        ("[]", "cannot be read as the config of an adapter"),
+        ("", "cannot be read as the config of an adapter"),
+    ],
+)
+def test_an_adapter_that_was_trained_in_a_network_of_another_class_is_refused(
+    folder, tmp_path, monkeypatch, settings, told
+):
+    monkeypatch.setattr(importlib.import_module("mechaudio.tracing.load"), "is_peft_available", lambda: True)
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / "config.json").write_text('{"model_type": "voxtral"}')
+    (folder / "adapter_config.json").write_text(settings.replace("BESIDE", str(beside)))
+    with pytest.raises(ValueError, match=told):
+        ma.load(folder)
+
+
+def test_an_adapter_that_was_trained_in_another_checkpoint_is_named(folder, monkeypatch):
+    load = importlib.import_module("mechaudio.tracing.load")
+    monkeypatch.setattr(load, "is_peft_available", lambda: True)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2-Audio-7B"}')
+    with pytest.warns(UserWarning, match="trained in 'Qwen/Qwen2-Audio-7B'; nothing says that the weights in"):
+        load._refuse_adapter(str(folder), {}, adapter_for(network("qwen2_audio")))
+
+
+@pytest.mark.parametrize(
     ("fields", "told"),
     [
         ({"num_hidden_layers": -1}, "config.json' cannot be read as the config of a network"),
@@ -278,6 +311,9 @@ def test_other_keywords_of_trace_are_refused(net, inputs, options, error, told):
         ({"past_key_values": None}, ValueError, "give the whole prompt"),
         ({"use_cache": False}, ValueError, "edits of it would be lost"),
         ({"assistant_model": None}, TypeError, "knows no option assistant_model="),
+        ({"cache_implementation": "paged"}, ValueError, "in a thread of its own"),
+        ({"cache_implementation": "static", "cache_config": {"nbits": 4}}, ValueError, "with .*'quantized' alone"),
+        ({"cache_config": {"nbits": 4}}, ValueError, "with .*'quantized' alone, got None"),
     ],
 )
 def test_other_keywords_of_generate_are_refused(net, inputs, options, error, told):
@@ -523,6 +559,24 @@ def test_settings_of_a_checkpoint_that_draw_or_cut_are_switched_off(net, inputs)
     net.generation_config.use_cache = False
     net.generation_config.update(do_sample=True, temperature=3.0, prefill_chunk_size=8, cache_implementation="static")
     assert torch.equal(ma.generate(model, inputs, max_new_tokens=4, interventions=DOUBLED).tokens, usual)
+
+
+@pytest.mark.parametrize("kind", ["static", "sliding_window", "quantized", "paged"])
+def test_the_kind_of_cache_of_a_checkpoint_changes_no_token(kind, net, inputs):
+    model = ma.AudioLM(net, prove=False)
+    expected = [ma.generate(model, inputs, max_new_tokens=4, interventions=change).tokens for change in ([], DOUBLED)]
+    net.generation_config.cache_implementation = kind
+    written = ma.generate_variants(model, inputs, [DOUBLED], max_new_tokens=4)
+    assert torch.equal(written.clean_tokens, expected[0])
+    assert torch.equal(written.tokens[0], expected[1])
+    assert torch.equal(ma.generate(model, inputs, max_new_tokens=4, interventions=DOUBLED).tokens, expected[1])
+
+
+def test_a_cache_that_moves_off_an_accelerator_is_refused_where_there_is_none(net, inputs, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    for kind in ("offloaded", "offloaded_static"):
+        with pytest.raises(ValueError, match=f"'{kind}' moves keys and values off an accelerator"):
+            ma.generate(ma.AudioLM(net, prove=False), inputs, cache_implementation=kind)
 
 
 # Threads, and several models on one network.

@@ -115,6 +115,14 @@ def test_a_processor_with_other_settings_than_the_tower_takes_is_refused(family,
         ma.prompt(model, [question])
 
 
+@pytest.mark.parametrize("family", ["glmasr", "dots3_note"])
+def test_windows_that_hold_no_whole_number_of_audio_tokens_are_refused(family):
+    net, foreign = network(family), processor(family)
+    foreign.feature_extractor = type(foreign.feature_extractor)(feature_size=128, chunk_length=1)
+    with pytest.raises(ValueError, match="n_samples=16000, and a window is filled up to whole audio tokens of 1280"):
+        ma.AudioLM(net, foreign, prove=False)
+
+
 def test_features_made_with_other_settings_than_usual_are_named():
     unusual = processor("qwen2_audio")
     unusual.feature_extractor = type(unusual.feature_extractor)(feature_size=128, chunk_length=4, n_fft=512)
@@ -163,6 +171,16 @@ def test_a_tensor_in_two_parts_is_refused_by_name(folder):
     places = {name: "a.safetensors" if name == twice else "b.safetensors" for name in weights}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     with pytest.raises(ValueError, match=rf"1 tensor twice \({re.escape(twice)} in a.safetensors and b.safetensors"):
+        ma.load(folder)
+
+
+def test_two_heads_for_one_place_are_refused_unless_they_are_the_same(folder):
+    weights = load_file(folder / "model.safetensors")
+    name = "language_model.lm_head.weight"
+    save_file(weights | {"lm_head.weight": weights[name].clone()}, folder / "model.safetensors", **PLAIN)
+    assert ma.load(folder, prove=False).n_layers == 6
+    save_file(weights | {"lm_head.weight": -weights[name]}, folder / "model.safetensors", **PLAIN)
+    with pytest.raises(ValueError, match=r"lm_head.weight and .*lm_head.weight, with different numbers, for 1 place"):
         ma.load(folder)
 
 

@@ -92,21 +92,29 @@ function narrowed(layout, width) {
 
 function draw(section) {
   for (const panel of section.querySelectorAll("figure.panel")) {
-    const plot = panel.querySelector(".plot");
-    if (plot.dataset.drawn) continue;
-    plot.dataset.drawn = "yes";
-    const figure = JSON.parse(panel.querySelector("script[type='application/json']").textContent);
-    const narrow = plot.clientWidth < NARROW;
-    for (const trace of narrow ? figure.data : []) {
-      if (trace.name) trace.name = wrapped(trace.name, Math.floor(plot.clientWidth / 8.5));
-      const unit = trace.colorbar?.title?.text;
-      if (trace.colorbar) Object.assign(trace.colorbar, { thickness: 8, title: { text: unit && wrapped(unit, 7), font: { size: 11 } } });
+    try {
+      picture(panel, section);
+    } catch (error) {  // the others are drawn all the same
+      fail(String(error));
     }
-    const config = narrow ? { ...CONFIG, displayModeBar: false } : CONFIG;
-    Plotly.newPlot(plot, figure.data, fitted(figure.layout, plot.clientWidth), config).then(() => {
-      if (panel.classList.contains("timeline")) follow(panel.querySelector("audio") || section.querySelector("audio"), plot);
-    });
   }
+}
+
+function picture(panel, section) {
+  const plot = panel.querySelector(".plot");
+  if (plot.dataset.drawn) return;
+  plot.dataset.drawn = "yes";
+  const figure = JSON.parse(panel.querySelector("script[type='application/json']").textContent);
+  const narrow = plot.clientWidth < NARROW;
+  for (const trace of narrow ? figure.data : []) {
+    if (trace.name) trace.name = wrapped(trace.name, Math.floor(plot.clientWidth / 8.5));
+    const unit = trace.colorbar?.title?.text;
+    if (trace.colorbar) Object.assign(trace.colorbar, { thickness: 8, title: { text: unit && wrapped(unit, 7), font: { size: 11 } } });
+  }
+  const config = narrow ? { ...CONFIG, displayModeBar: false } : CONFIG;
+  Plotly.newPlot(plot, figure.data, fitted(figure.layout, plot.clientWidth), config).then(() => {
+    if (panel.classList.contains("timeline")) follow(panel.querySelector("audio") || section.querySelector("audio"), plot);
+  });
 }
 
 // The line that moves through the picture while the recording plays, and playing from where one clicks.

@@ -11,6 +11,7 @@ from mechaudio.analyses import kept_batches
 from mechaudio.analyses.patching.attribution_patching import attribution_patching
 from mechaudio.analyses.patching.estimates import Estimator
 from mechaudio.analyses.patching.path_patching import path_patching
+from mechaudio.results import digest_of_file
 
 PATHS = import_module("mechaudio.analyses.patching.path_patching")
 #: What measures, its options, and what measures one batch.
@@ -77,6 +78,18 @@ def test_a_run_that_is_taken_up_where_more_fits_at_once_has_the_batches_that_it_
 
 def _starts(parts):
     return range(0, sum(len(part.ids) for part in parts), len(parts[0].ids))
+
+
+def test_a_batch_whose_save_was_killed_before_its_arrays_were_in_place_is_whole_when_it_is_taken_up(
+    toy, asked, tmp_path
+):
+    whole = path_patching(toy, asked[:2], receiver="logits", out=tmp_path)
+    files = sorted(each.relative_to(tmp_path) for each in tmp_path.rglob("*"))
+    for arrays in tmp_path.rglob("arrays.npz"):
+        arrays.rename(arrays.with_name(f".arrays.npz.{digest_of_file(arrays)}"))
+    kept = path_patching(toy, asked[:2], receiver="logits", out=tmp_path)
+    assert kept.values.tobytes() == whole.values.tobytes()
+    assert sorted(each.relative_to(tmp_path) for each in tmp_path.rglob("*")) == files
 
 
 def test_a_plan_that_is_damaged_is_named(toy, asked, tmp_path):
