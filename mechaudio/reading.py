@@ -104,9 +104,8 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -
             if min(shape, default=0) < 0 or n_bytes != entry.file_size - file.tell():
                 raise _damaged(
                     place,
-                    f"{shown(entry.filename)} says that it is {dtype} of shape {list(shape)}, "
-                    f"{n_of(n_bytes, 'byte')}, and has "
-                    f"{entry.file_size - file.tell()}",
+                    f"{shown(entry.filename)} says that it is {dtype} of shape {list(shape)}, {n_of(n_bytes, 'byte')}, "
+                    f"and has {entry.file_size - file.tell()}",
                 )
         with archive.open(entry) as file:
             return np.lib.format.read_array(file, allow_pickle=False)

@@ -194,9 +194,8 @@ def with_recordings(
         _list_twins(items, problems)
         return tuple(items)
     advice = (
-        f"none of the {n_of(len(recordings.wanted), 'recording')} is below "
-        f"{os.fspath(recordings.folder)!r} (the first is "
-        f"{recordings.wanted[0]!r})"
+        f"none of the {n_of(len(recordings.wanted), 'recording')} is below {os.fspath(recordings.folder)!r} (the first "
+        f"is {recordings.wanted[0]!r})"
     )
     if audio is not None:
         raise FileNotFoundError(f"{advice}: give the folder that holds them, at any depth")

@@ -159,9 +159,8 @@ def go_through(
                 raise ValueError(NO_QUESTIONS)
             if log.known and max(log.known) >= n:
                 raise ValueError(
-                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and "
-                    f"{n} are given: take it "
-                    "up with the same questions, or give another out="
+                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and {n} are given: "
+                    "take it up with the same questions, or give another out="
                 )
 
         show()

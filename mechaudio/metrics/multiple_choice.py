@@ -305,9 +305,8 @@ def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " 
     missing, extra = [key for key in first if key not in places], sorted(set(second) - set(first))
     if missing or extra:
         raise ValueError(
-            f"the two were not asked the same questions: {n_of(len(missing), 'is', 'are')} in the "
-            f"first alone {missing[:3]}, "
-            f"{len(extra)} in the second alone {extra[:3]}; compare those that both have"
+            f"the two were not asked the same questions: {n_of(len(missing), 'is', 'are')} in the first alone "
+            f"{missing[:3]}, {len(extra)} in the second alone {extra[:3]}; compare those that both have"
         )
     return np.array([places[key] for key in first], dtype=np.int64)
 

@@ -72,8 +72,7 @@ def refuse_foreign_processor(processor: Any, network: Network, adapter: Adapter)
     if wrong:
         raise ValueError(
             f"this {type(processor).__name__} does not belong to this {type(network).__name__}, which would take its "
-            f"features for another sound. It has {'; '.join(wrong)}. Give the processor that was saved with the "
-            "network"
+            f"features for another sound. It has {'; '.join(wrong)}. Give the processor that was saved with the network"
         )
 
 

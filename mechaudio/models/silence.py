@@ -94,7 +94,6 @@ def silent_features(model: OpenedModel, owner: str, n_samples: int, n_tokens: in
 
 def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent: int) -> NoReturn:
     raise ValueError(
-        f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length "
-        f"{n_silent}: the processor of {adapter.network_class} makes tokens by content, and positions could not be "
-        "compared"
+        f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length {n_silent}: the "
+        f"processor of {adapter.network_class} makes tokens by content, and positions could not be compared"
     )

@@ -87,9 +87,8 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
     unknown = np.flatnonzero(~np.isfinite([*margins, clean]).all(0))
     if len(unknown):
         raise ValueError(
-            f"the margin of {len(unknown)} of {n_of(len(clean), 'question')} is not a number, as "
-            "where no answer is known; the "
-            f"first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
+            f"the margin of {len(unknown)} of {n_of(len(clean), 'question')} is not a number, as where no answer is "
+            f"known; the first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
             "data.isel(question=np.isfinite(data.clean_margin))"
         )
     clips = sweep["clip"].values if "clip" in sweep.coords else None

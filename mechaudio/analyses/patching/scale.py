@@ -140,9 +140,8 @@ class Scale:
         """
         if not self.defined.any():
             raise ValueError(
-                f"clean and corrupted runs agree in all {n_of(len(self.clean), 'pair')}, so there is "
-                "no scale to put anything "
-                "on: corrupt more, choose another metric, or ask questions whose answers the sound decides"
+                f"clean and corrupted runs agree in all {n_of(len(self.clean), 'pair')}, so there is no scale to put "
+                "anything on: corrupt more, choose another metric, or ask questions whose answers the sound decides"
             )
         flat = found.reshape(-1, found.shape[-1])
         change, gap = self._sums(flat, self.defined[None].astype(np.float64))
