@@ -70,7 +70,7 @@ def read_arrays(place: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(place) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > n_bytes:
-                raise _damaged(place, f"it says that it holds more than the {n_of(n_bytes, 'byte')} that are there")
+                raise _damaged(place, f"it says that it holds more than there is, {n_of(n_bytes, 'byte')}")
             return {entry.filename.removesuffix(".npy"): _read_array(archive, entry, place) for entry in entries}
     except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
         raise _damaged(place, f"it is no archive of arrays ({error})") from error

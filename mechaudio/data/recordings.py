@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mechaudio.arguments import n_of
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip, duration_of, opened, recording_of
 from mechaudio.data.corpus import Problems
@@ -194,8 +193,8 @@ def with_recordings(
         _list_twins(items, problems)
         return tuple(items)
     advice = (
-        f"none of the {n_of(len(recordings.wanted), 'recording')} is below {os.fspath(recordings.folder)!r} (the first "
-        f"is {recordings.wanted[0]!r})"
+        f"no recording is below {os.fspath(recordings.folder)!r}, out of {len(recordings.wanted)} (the first is "
+        f"{recordings.wanted[0]!r})"
     )
     if audio is not None:
         raise FileNotFoundError(f"{advice}: give the folder that holds them, at any depth")

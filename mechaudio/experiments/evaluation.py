@@ -162,8 +162,8 @@ class Evaluation(Result):
         """
         if not self.scored.any():
             raise ValueError(
-                f"none of the {n_of(len(self.ids), 'question')} has a known answer, so there is no score; .choices "
-                "says what the model chose"
+                f"no question has a known answer, out of {len(self.ids)}, so there is no score; .choices says what the "
+                "model chose"
             )
         return self._accuracy(self.scored)
 

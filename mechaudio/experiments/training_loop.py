@@ -19,7 +19,6 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mechaudio.arguments import n_of
 from mechaudio.data.corpus import Problem, Problems
 from mechaudio.experiments.training_groups import marker_ids, only_rows
 from mechaudio.models.network import Network
@@ -118,7 +117,7 @@ class Trainer:
         total = self._over_processes(torch.tensor(float(sum(len(answer) for _, answer in examples))))
         if not total:
             raise ValueError(
-                f"not one of the {n_of(self.size, 'question')} of step {self.step} can be asked; the last problem: "
+                f"no question of step {self.step} can be asked, out of {self.size}; the last problem: "
                 f"{self.problems.found[-1] if self.problems.found else 'on another process'}"
             )
         loss = torch.zeros(())

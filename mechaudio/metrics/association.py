@@ -346,8 +346,7 @@ def _columns(
     if right.all() or not right.any():
         side = "right" if right.all() else "wrong"
         raise ValueError(
-            f"all {n_of(len(right), 'answer is', 'answers are')} {side}, so nothing can go with being "
-            "right: ask other questions"
+            f"every answer is {side} ({len(right)} here), so nothing can go with being right: ask other questions"
         )
     return found.reshape(len(found), -1), right, found.shape[1:]
 

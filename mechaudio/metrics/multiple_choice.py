@@ -126,16 +126,16 @@ def accuracy_by_group(
         ValueError: For lengths that differ, and as `accuracy`.
         TypeError: As `accuracy`.
     """
-    found, names = checked.outcomes("correct", correct), [str(group) for group in groups]
-    checked.same_length(correct=found, groups=names)
+    right, names = checked.outcomes("correct", correct), [str(group) for group in groups]
+    checked.same_length(correct=right, groups=names)
     members: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        members.setdefault(name, []).append(place)
-    clip_numbers(clips, len(found))  # which refuses another number of them
-    of = None if clips is None else list(clips)
+    for question, name in enumerate(names):
+        members.setdefault(name, []).append(question)
+    clip_numbers(clips, len(right))  # raises if there are more clips than questions, or fewer
+    named = None if clips is None else np.array(list(clips), dtype=object)
     return {
-        name: share(found[own], clips=None if of is None else [of[place] for place in own], confidence=confidence)
-        for name, own in members.items()
+        name: share(right[those], clips=None if named is None else named[those], confidence=confidence)
+        for name, those in members.items()
     }
 
 
@@ -149,7 +149,7 @@ def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confi
     """
     before, after = checked.paired_outcomes(before, after)
     if before.all():
-        raise ValueError(f"none of the {n_of(len(before), 'answer')} was wrong before, so none can be fixed")
+        raise ValueError(f"no answer was wrong before, out of {len(before)}, so none can be fixed")
     return share(after[~before], clips=_those(clips, ~before), confidence=confidence)
 
 
@@ -163,7 +163,7 @@ def break_rate(before: Values, after: Values, *, clips: Clips | None = None, con
     """
     before, after = checked.paired_outcomes(before, after)
     if not before.any():
-        raise ValueError(f"none of the {n_of(len(before), 'answer')} was right before, so none can be broken")
+        raise ValueError(f"no answer was right before, out of {len(before)}, so none can be broken")
     return share(~after[before], clips=_those(clips, before), confidence=confidence)
 
 
@@ -264,7 +264,7 @@ def random_fix_rate(
     """
     wrong = ~checked.outcomes("before", before)
     if not wrong.any():
-        raise ValueError(f"none of the {n_of(len(wrong), 'answer')} was wrong before, so none can be fixed")
+        raise ValueError(f"no answer was wrong before, out of {len(wrong)}, so none can be fixed")
     choices, right = _per_question("n_choices", n_choices, len(wrong)), _per_question("n_right", n_right, len(wrong))
     odd = np.flatnonzero((choices < 2) | (right < 1) | (right >= choices))
     if len(odd):

@@ -108,7 +108,7 @@ def lacking(unanswered: Bool[np.ndarray, "variant question"], clean: int = 0) ->
         return ()
     variants = f"{unanswered.any(axis=1).sum()} of {n_of(len(unanswered), 'variant')}"
     return (
-        f"{n_of(missing, 'answer')} {'is' if missing == 1 else 'are'} missing, because logits of their choices are NaN "
+        f"{n_of(missing, 'answer is', 'answers are')} missing, because logits of their choices are NaN "
         f"or overflow ({variants}, and {clean} without a change); all of them count as not right.",
     )
 

@@ -158,7 +158,7 @@ def _drawn(found: EffectMap, tokens: Sequence[str] | None, confidence: float, re
         lines = [plain(where), f"{mean[place]:.3f}"]
         if not np.isnan(low[place]):
             lines[1] += f", {100 * confidence:g}% interval {low[place]:.3f} to {high[place]:.3f}"
-        lines.append(f"n = {counted[place]} pairs" + of_clips(int(counted[place]), int(clips[place])))
+        lines.append(f"n = {n_of(counted[place], 'pair')}" + of_clips(int(counted[place]), int(clips[place])))
         if flips is not None:
             lines.append(f"another answer in {flips[place]:.0%} of all pairs with this place")
         hover.append("<br>".join(lines))
