@@ -24,14 +24,14 @@ from mechaudio.tracing.audio_lm import AudioLM
 
 @runtime_checkable
 class Log(Protocol):
-    """What became of questions, on the disk."""
+    """The log of what became of questions, on the disk."""
 
     header: dict[str, Any]
     shared: Shared
 
     @property
     def folder(self) -> Path | None:
-        """Where it is; None where nothing is kept."""
+        """Its path; None where nothing is kept."""
         ...
 
     @property

@@ -196,10 +196,10 @@ def answer_change(
     )
 
 
-def _those(clips: Clips | None, own: Bool[np.ndarray, " question"]) -> Clips | None:
+def _those(clips: Clips | None, chosen: Bool[np.ndarray, " question"]) -> Clips | None:
     """The clips of some of the questions."""
-    clip_numbers(clips, len(own))
-    return None if clips is None else [name for name, among in zip(clips, own, strict=True) if among]
+    clip_numbers(clips, len(chosen))
+    return None if clips is None else [name for name, among in zip(clips, chosen, strict=True) if among]
 
 
 def best_rows(

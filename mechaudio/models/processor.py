@@ -1,4 +1,4 @@
-"""Whether a processor belongs to a network: what its settings say and the network contradicts is refused.
+"""Refuses processors that do not belong to a network: their settings say what the network contradicts.
 
 A processor of another checkpoint, or one whose settings were changed, makes features that the tower takes for another
 sound: the answers look like those of a model that hears badly.

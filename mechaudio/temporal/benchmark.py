@@ -109,7 +109,7 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         return card(self)
 
     def manifest(self) -> dict[str, Any]:
-        """How it was built, as JSON."""
+        """Describe how it was built, as JSON."""
         return {
             "schema": SCHEMA,
             "corpus": self.corpus,

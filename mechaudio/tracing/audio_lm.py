@@ -115,7 +115,7 @@ class AudioLM(NNsight):
                 f"open what is inside, {WRAPPERS[wrapper]}"
             )
         adapter = adapter_for(network)
-        audio_token_id(network.config, adapter)  # which refuses one that is none
+        audio_token_id(network.config, adapter)  # raises if the config names no token for audio
         if processor is not None:
             refuse_foreign_processor(processor, network, adapter)
             warn_of_changed_features(processor)

@@ -398,7 +398,7 @@ _ASSEMBLED = {
 
 
 def _assembling(*families: str) -> str:
-    """How parts become a checkpoint."""
+    """Say how parts become a checkpoint."""
     commands = " or ".join(f"`mechaudio assemble {_ASSEMBLED[family]} --out FOLDER`" for family in families)
     return f"Fetch all parts and put them together once, {commands}, then ma.load(FOLDER)"
 
