@@ -113,7 +113,7 @@ def _draw(
 ) -> None:
     """The variants of one sweep, with bars to either side."""
     low, high = bootstrap_mean(mass.T, clips=variants.clips or None, confidence=confidence, seed=seed)
-    x = mass.mean(1)
+    x = mass.mean(1).astype(float)
     changes = [change for change, drawn in zip(variants.changes(confidence), known, strict=True) if drawn]
     y, bottom, top = (100 * np.array([getattr(change, end) for change in changes]) for end in ("value", "low", "high"))
     names = [plain(variant) for variant, drawn in zip(variants.names, known, strict=True) if drawn]
