@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# The last takes longest, and begins first.
+# The last notebook takes longest, and begins first.
 NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=build/%)
 SHOWN := $(NOTEBOOKS:%=docs/%)
@@ -94,8 +94,8 @@ tagged:
 release: tagged dist ## Upload the version that is tagged, built and tried: make release INDEX=https://upload.pypi.org/legacy/
 	$(BIN)/twine upload --repository-url $(INDEX) dist/*
 
-# What may differ where the sdist is unpacked: files of the package and beside it, names, a network, a trace. All else is
-# code that `make check` has run, and how the network answers.
+# What may differ where the sdist is unpacked: files of the package and beside it, names, a network, a trace. Left out
+# is what `make check` has run and does not differ: all other code, and how the network answers.
 UNPACKED = -m "not whole" -k "not (opening_proves_every or it_hears or it_guesses or it_believes or last_token)" \
 	tests/test_packaging.py tests/test_public_names.py tests/models/test_tiny.py tests/tracing/test_trace.py
 
@@ -176,5 +176,5 @@ $(VENV)/bin/pip .venv-oldest/bin/pip: %/bin/pip:
 	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 10); \
 	old and sys.exit("mechaudio needs Python 3.10 or newer, and $(PYTHON) is %d.%d. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $*
-	@# Older ones, which come with Python, take several times as long to choose the same versions.
+	@# Older versions of pip, which come with Python, take several times as long to choose the same versions.
 	@$*/bin/python -m pip install --quiet 'pip>=25'

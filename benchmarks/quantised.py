@@ -1,8 +1,8 @@
-"""What holds in networks whose weights bitsandbytes keeps in 8 or 4 bits: opened, read, edited, steered, written on.
+"""What holds in networks whose weights bitsandbytes keeps in 8 or 4 bits: reading, editing, steering, generation.
 
     python benchmarks/quantised.py                 # Qwen2-Audio's class with 4 layers, on a GPU or the CPU
     python benchmarks/quantised.py --large         # with layers of Qwen2-Audio-7B's size, eight of them, on a GPU
-    PYTHONPATH=. python benchmarks/quantised.py --families      # and the small network of every family, 8 bits
+    PYTHONPATH=. python benchmarks/quantised.py --families      # instead, the small networks of all families
 
 Needs bitsandbytes. A network with random weights is saved and opened again by `ma.load(quantization_config=...)`, with
 all proofs. What mechaudio then gives is compared with plain forwards and plain hooks of the same quantised network; the
@@ -43,7 +43,7 @@ def decoder_layers(network: Any) -> nn.ModuleList:
 
 @contextmanager
 def hooked(modules: dict[int, nn.Module], change: Callable[[int, Tensor], Tensor | None]) -> Iterator[None]:
-    """While open, plain hooks pass what modules give through a function; None leaves it."""
+    """Pass what modules give through a function by plain hooks; where it returns None, their output stays."""
 
     def hook(layer: int) -> Callable[..., Any]:
         def changed(_module: nn.Module, _args: Any, out: Any) -> Any:
@@ -62,7 +62,7 @@ def hooked(modules: dict[int, nn.Module], change: Callable[[int, Tensor], Tensor
 
 
 def comparisons(model: ma.AudioLM, batch: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """What was compared, what mechaudio gives, and what plain transformers gives."""
+    """Yield what is compared, what mechaudio gives, and what plain transformers gives."""
     network: Any = model.network
     layers = decoder_layers(network)
     inputs = {name: value for name, value in batch.inputs.items() if isinstance(value, Tensor)}
@@ -119,7 +119,7 @@ def shifted_at_end(hidden: Tensor, change: Tensor) -> Tensor:
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
-    """How far two tensors differ at most, as a share of the largest value; tokens: the share that differs."""
+    """Return how far two tensors differ at most, as a share of the largest value; of tokens, the share that differs."""
     ours, theirs = ours.cpu(), theirs.cpu()
     if not theirs.is_floating_point():
         return float((ours != theirs).float().mean())
@@ -127,7 +127,7 @@ def apart(ours: Tensor, theirs: Tensor) -> float:
 
 
 def reopened(model: ma.AudioLM, options: dict[str, Any] | None) -> ma.AudioLM:
-    """The network, saved, and opened again with its weights in few bits, or with all of them."""
+    """Save the network, and open it again with its weights in few bits, or in bfloat16."""
     quantised = {"quantization_config": BitsAndBytesConfig(**options)} if options else {"dtype": torch.bfloat16}
     with tempfile.TemporaryDirectory() as folder:
         model.network.save_pretrained(folder)
@@ -136,7 +136,7 @@ def reopened(model: ma.AudioLM, options: dict[str, Any] | None) -> ma.AudioLM:
 
 
 def compare(model: ma.AudioLM, large: bool) -> None:
-    """Print what is apart, and what reading costs."""
+    """Print how far the two differ, and what reading costs."""
     print("  opened with all proofs")
     batch = ma.prompt(model, list(ma.data.soundscapes.questions(4, seed=0)))
     for name, ours, theirs in comparisons(model, batch):
@@ -164,7 +164,7 @@ def compare(model: ma.AudioLM, large: bool) -> None:
 
 
 def every_family() -> None:
-    """The small network of every family: opened with all proofs, and its logits beside those of the plain forward."""
+    """Open the small network of every family with all proofs, and compare its logits with the plain forward's."""
     from tests.families import FAMILIES, model_inputs, network
 
     for family, bits in itertools.product(FAMILIES, BITS):
@@ -191,7 +191,7 @@ def every_family() -> None:
                 model = ma.load(folder, **placed)
                 logits = ma.run(model, inputs).logits
                 ours = f"opened with all proofs, logits {apart(logits, plain(model.network)):.1e}"
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - likewise; where transformers fails, that is said instead
                 ours = "" if said else brief(error)
         print(f"  {family:24} {bits}: {'; '.join(filter(None, (said, ours)))}", flush=True)
 
@@ -199,8 +199,8 @@ def every_family() -> None:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true")
-    parser.add_argument("--families", action="store_true")
+    parser.add_argument("--large", action="store_true", help="eight layers of Qwen2-Audio-7B's size, on a GPU")
+    parser.add_argument("--families", action="store_true", help="instead, the small networks of all families")
     arguments = parser.parse_args()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says at each product that float32 becomes float16
     if arguments.families:

@@ -25,9 +25,9 @@ settings.load_profile("mechaudio")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
-    """Import these before the types of mechaudio are checked: from then on they are compiled anew in every process.
+    """Import these before the types of mechaudio are checked: what is imported later is compiled anew in every process.
 
-    A process that hands all tests to workers needs none of them, and its workers wait for it.
+    A process that hands all tests to workers needs none of them, and would keep its workers waiting.
     """
     if config.getoption("dist", "no") == "no" or config.option.collectonly:
         for name in IMPORTED:

@@ -142,13 +142,9 @@ def test_an_unknown_name_is_answered_with_those_there_are():
 #: Where a word has another default than elsewhere, as it has to.
 OTHER_DEFAULTS = {
     "batch_size": {"tuned_lens": 8},  # of a training: another number is another lens
-    "direction": {"path_patching": "noising"},  # as published, and activation patching is as published, too
+    "direction": {"path_patching": "noising"},  # each as it was published
     "held_out": {"tuned_lens": 0.2, "encoder_probes": 0.33},  # probes are judged by clip, of which there are few
-    "max_new_tokens": {
-        "trace": None,
-        "ground": 200,
-        "grounding_study": 200,
-    },  # one pass; answers are long lists of times
+    "max_new_tokens": {"trace": None, "ground": 200, "grounding_study": 200},  # one pass; long lists of times
     "n": {"demo": 60, "check_top": 10},  # questions; places of a map
     "positions": {"logit_lens": "last"},  # all others take every position, of which the lens would print too many
     "queries": {"evaluate": None, "prompt_attention": None},  # each change's own rows; all rows that fit

@@ -11,7 +11,6 @@ import pytest
 
 import mechaudio as ma
 from mechaudio import results
-from mechaudio.arguments import n_of
 from mechaudio.audio.events import Event
 from mechaudio.question import Answer
 from mechaudio.results import Provenance, Result
@@ -373,12 +372,3 @@ def test_what_a_killed_process_left_while_it_saved_goes_with_the_next_save(tmp_p
     (tmp_path / ".saving-dead" / "arrays.npz").write_bytes(b"half")
     ma.evaluate(ma.load("toy", prove=False), ma.data.toy_questions.questions(2, 0)).save(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["arrays.npz", "result.json"]
-
-
-def test_a_count_is_followed_by_its_noun_in_the_right_number():
-    assert [n_of(n, noun) for n, noun in ((0, "clip"), (1, "clip"), (np.int64(1), "entry"), (2, "entry"))] == [
-        "0 clips",
-        "1 clip",
-        "1 entry",
-        "2 entries",
-    ]

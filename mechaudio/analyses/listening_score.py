@@ -148,7 +148,7 @@ class ListeningScore(Result):
         """The kind of each question; the same of all, where there are no kinds."""
         kinds = np.array([""] * len(self.ids) if strata is None else [str(kind) for kind in strata])
         if len(kinds) != len(self.ids):
-            raise ValueError(f"strata= names the kind of each question ({len(self.ids)} here), got {len(kinds)}")
+            raise ValueError(f"strata= names the kind of each of the {len(self.ids)} questions, got {len(kinds)}")
         return kinds
 
     def _area(

@@ -162,8 +162,9 @@ class Evaluation(Result):
         """
         if not self.scored.any():
             raise ValueError(
-                f"no question has a known answer, out of {len(self.ids)}, so there is no score; .choices says what the "
-                "model chose"
+                f"none of the {len(self.ids)} questions has a known answer, so there is no "
+                "score; .choices says what "
+                "the model chose"
             )
         return self._accuracy(self.scored)
 

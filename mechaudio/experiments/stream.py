@@ -174,7 +174,7 @@ def go_through(
             work.do_all(_cut(model, asking, again, log.header, again=True))
     if all(known.error for known in log.known.values()):
         first = log.known[min(log.known)]
-        raise ValueError(f"no question could be {words.done}, out of {n}; the first, {first.id!r}: {first.error}")
+        raise ValueError(f"none of the {n} questions could be {words.done}; the first, {first.id!r}: {first.error}")
     return n
 
 

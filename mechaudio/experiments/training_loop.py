@@ -117,7 +117,7 @@ class Trainer:
         total = self._over_processes(torch.tensor(float(sum(len(answer) for _, answer in examples))))
         if not total:
             raise ValueError(
-                f"no question of step {self.step} can be asked, out of {self.size}; the last problem: "
+                f"not one of the {self.size} questions of step {self.step} can be asked; the last problem: "
                 f"{self.problems.found[-1] if self.problems.found else 'on another process'}"
             )
         loss = torch.zeros(())

@@ -33,7 +33,7 @@ def clip_numbers(clips: Clips | None, n: int) -> Int[np.ndarray, " question"]:
     if isinstance(clips, str):
         raise TypeError(f"clips= names the clip of each question, got the single text {clips!r}")
     if len(clips) != n:
-        raise ValueError(f"clips= names the clip of each question ({n} here), got {n_of(len(clips), 'name')}")
+        raise ValueError(f"clips= names the clip of each of the {n} questions, got {n_of(len(clips), 'name')}")
     names = [str(name) for name in clips]
     if "" in names:
         raise ValueError(

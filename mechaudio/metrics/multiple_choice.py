@@ -149,7 +149,7 @@ def fix_rate(before: Values, after: Values, *, clips: Clips | None = None, confi
     """
     before, after = checked.paired_outcomes(before, after)
     if before.all():
-        raise ValueError(f"no answer was wrong before, out of {len(before)}, so none can be fixed")
+        raise ValueError(f"none of the {len(before)} answers was wrong before, so none can be fixed")
     return share(after[~before], clips=_those(clips, ~before), confidence=confidence)
 
 
@@ -163,7 +163,7 @@ def break_rate(before: Values, after: Values, *, clips: Clips | None = None, con
     """
     before, after = checked.paired_outcomes(before, after)
     if not before.any():
-        raise ValueError(f"no answer was right before, out of {len(before)}, so none can be broken")
+        raise ValueError(f"none of the {len(before)} answers was right before, so none can be broken")
     return share(~after[before], clips=_those(clips, before), confidence=confidence)
 
 
@@ -264,7 +264,7 @@ def random_fix_rate(
     """
     wrong = ~checked.outcomes("before", before)
     if not wrong.any():
-        raise ValueError(f"no answer was wrong before, out of {len(wrong)}, so none can be fixed")
+        raise ValueError(f"none of the {len(wrong)} answers was wrong before, so none can be fixed")
     choices, right = _per_question("n_choices", n_choices, len(wrong)), _per_question("n_right", n_right, len(wrong))
     odd = np.flatnonzero((choices < 2) | (right < 1) | (right >= choices))
     if len(odd):

@@ -172,9 +172,7 @@ class PromptBatch(NamesTheWay, Shown):
         if outside:
             raise IndexError(f"row {outside[0]} is outside this batch of {n_of(self.n_rows, 'prompt')}")
         if not numbers:
-            raise ValueError(
-                f"batch[{rows!r}] names no row of the {n_of(self.n_rows, 'prompt')}: a batch has one at least"
-            )
+            raise ValueError(f"batch[{rows!r}] names no row of the {self.n_rows} prompts: a batch has one at least")
         return [row % self.n_rows for row in numbers]
 
     def to(self, device: str | int | torch.device) -> PromptBatch:

@@ -281,7 +281,7 @@ def test_a_path_to_a_whole_text_is_that_of_each_of_its_tokens_behind_those_befor
 
 
 def last_logits(model, batch, before=None, after=None):
-    """Last logits of transformers' network, and what modules of the decoder gave, with hooks of torch alone.
+    """Return the last logits of transformers' network, and what modules of the decoder gave, by hooks of torch alone.
 
     Args:
         model: The model.
@@ -337,10 +337,10 @@ def test_a_path_on_a_target_is_that_of_its_definition_by_hooks_of_torch(tiny, qu
     on_the_way = on_the_way[1 : on_the_way.index((reads, "attention" if part == "q" else "mlp"))]
     frozen = {key: lambda _, key=key: clean[key] for key in on_the_way}
     _, received = last_logits(tiny, heard, before={sends: sent}, after=frozen)
-    own = slice(heads[0] * width, (heads[0] + 1) * width) if heads else slice(None)
+    columns = slice(heads[0] * width, (heads[0] + 1) * width) if heads else slice(None)
 
     def changed(value):
-        value[..., own] = received[reads, part][..., own]
+        value[..., columns] = received[reads, part][..., columns]
         return value
 
     patched, _ = last_logits(tiny, heard, after={(reads, part): changed})
@@ -433,7 +433,7 @@ def test_places_of_a_layer_add_up_to_patching_it_for_whole_texts(tiny, questions
         pytest.param("voxtral", "features", marks=pytest.mark.whole),
     ],
 )
-def test_every_class_estimates_what_little_patches_do_to_whole_texts(name, hook_point):
+def test_classes_estimate_what_little_patches_do_to_whole_texts(name, hook_point):
     model = family(name)
     clean = asked(answer="a dog")
     other = [
@@ -517,7 +517,7 @@ def test_each_question_has_words_of_its_own_across_batches(tiny, questions):
     expected = of_first(tiny, batch, "chirp")[0] - of_first(tiny, batch, "whistle")[0]
     close(flow.clean_margin, [expected, torch.logit(of_first(tiny, batch, "siren")[1].exp())], atol=1e-3)
     assert [used["target_tokens"] for used in flow.provenance.settings["targets"]] == [("chirp",), ("siren",)]
-    with pytest.raises(ValueError, match="words for 1 question"):
+    with pytest.raises(ValueError, match=r"words for 1 question\b"):
         ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")], batch_size=1, target=["chirp"])
     with pytest.raises(ValueError, match="words for 3 questions, and there are 2"):
         ma.analyses.attention_flow(tiny, questions, edges=[("audio", "last")], batch_size=1, target=["chirp"] * 3)

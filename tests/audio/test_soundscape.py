@@ -108,7 +108,7 @@ def test_drawn_events_obey_labels_and_lengths():
         (lambda: render([], 0.0, 0), ValueError, "duration must be at least one sample"),
         (lambda: render([Event("hum", 1.0, 3.0)], 2.0, 0), ValueError, "'hum' ends at 3.0 s, after the clip's 2.0 s"),
         (lambda: render([Event("dog", 0.0, 1.0)], 2.0, 0), KeyError, "no synthetic sound 'dog'"),
-        (lambda: render([], 1.0, 0, gains=[1.0]), ValueError, "0 events, 1 gain"),
+        (lambda: render([], 1.0, 0, gains=[1.0]), ValueError, r"0 events, 1 gain\b"),
         (lambda: render([], 1.0, 0, noise=(0.0, -9.0)), ValueError, "noise must be .lowest, highest. in dB"),
         (lambda: soundscape(0, n_events=13), ValueError, "n_events must be 0 to 12"),
         (lambda: soundscape(0, duration=0.5), ValueError, "no event of 0.5 to 6.0 s fits into a clip of 0.5 s"),

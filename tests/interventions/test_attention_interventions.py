@@ -224,7 +224,7 @@ def test_bad_values_are_refused(make, error, says):
         (ma.ScaleAttention(2.0, heads=[4]), IndexError, "no head 4: a layer has heads 0 to 3"),
         (ma.ScaleAttention(2.0, keys="sound"), KeyError, "no span 'sound'"),
         (ma.ScaleAttention(2.0, queries=[0]), ValueError, "no token sees what follows it"),
-        (ma.ScaleAttention(2.0, queries=[[-1]]), ValueError, r"one list per prompt \(2 here\); got 1 list"),
+        (ma.ScaleAttention(2.0, queries=[[-1]]), ValueError, r"one list per prompt \(2 here\); got 1 list\b"),
         (ma.ScaleAttention(2.0, layers=[-1, 2]), ValueError, "names a layer twice"),
         (Edit(ma.HookPoint("resid_post", layers=[1, 1]), lambda resid: 2 * resid), ValueError, "names a layer twice"),
     ],

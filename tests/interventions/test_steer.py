@@ -169,7 +169,7 @@ def test_what_cannot_be_is_refused(model, inputs):
         (lambda: ma.Steer(many), ValueError, r"direction= must be \[d_model\], got shape \[3, "),
         (lambda: ma.Steer(many, per="layer", layers=[1]), ValueError, "3 directions and"),
         (lambda: ma.Steer(one, hook_point="final_norm", layers=[1]), ValueError, "exists once in the model"),
-        (lambda: ma.SteerHeads(many, [(1, 0)]), ValueError, "3 directions for 1 head"),
+        (lambda: ma.SteerHeads(many, [(1, 0)]), ValueError, r"3 directions for 1 head\b"),
         (lambda: ma.SteerHeads(many[:2], [(1, 0), (1, 0)]), ValueError, "each once"),
     ):
         with pytest.raises(error, match=says):
@@ -178,7 +178,7 @@ def test_what_cannot_be_is_refused(model, inputs):
         (ma.Steer(torch.ones(3)), ValueError, "the direction has 3 numbers"),
         (ma.Steer(many, per="question"), ValueError, "3 directions, one per question, and 2 prompts"),
         (ma.Steer(0 * one, mode="project_out"), ValueError, "a direction of zeros"),
-        (ma.SteerHeads(torch.ones(1, 1), [(1, 0)]), ValueError, "the directions have 1 number"),
+        (ma.SteerHeads(torch.ones(1, 1), [(1, 0)]), ValueError, r"the directions have 1 number\b"),
         (ma.SteerHeads(torch.ones(1, 16), [(1, 4)]), IndexError, "no head 4"),
         (ma.SteerHeads(torch.ones(2, 16), [(1, 3), (1, -1)]), ValueError, "twice"),
     ):

@@ -46,7 +46,7 @@ def test_what_is_meant_in_some_prompts():
         ("sound", KeyError, "no span 'sound' in this batch; it has"),
         ("listening", KeyError, r"it has \[.*\]\. Rows that listen are found first: ma\.analyses\.where_it_listens"),
         ([10_000], IndexError, "position 10000 is outside the prompts"),
-        ([[1]], ValueError, r"one list per prompt \(2 here\); got 1 list"),
+        ([[1]], ValueError, r"one list per prompt \(2 here\); got 1 list\b"),
         ("audio[2:1]", ValueError, "ends before it begins in prompt 0"),
     ],
 )

@@ -628,7 +628,7 @@ def test_a_chat_template_that_leaves_the_text_out_is_refused():
 def test_a_chat_template_without_a_place_for_audio_is_refused():
     model = opened("qwen2_audio")
     model.processor.chat_template = model.processor.chat_template.replace("<|AUDIO|>", "")
-    with pytest.raises(ValueError, match=r"wrote 0 audio placeholders \('<\|AUDIO\|>'\) for 1 clip"):
+    with pytest.raises(ValueError, match=r"wrote 0 audio placeholders \('<\|AUDIO\|>'\) for 1 clip\b"):
         prompt(model, [asked()])
 
 

@@ -2,6 +2,7 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mechaudio as ma
@@ -21,11 +22,12 @@ def test_a_very_small_p_value_is_said_to_be_small(p, told):
     assert p_value(p) == told
 
 
-#: Words for what is counted, and the counts in front of them that are never one, by module.
+#: Words for what is counted.
 COUNTED = (
     "answers|bytes|channels|choices|clips|columns|cuts|directions|edges|entries|events|files|groups|heads|items|layers|"
     "pairs|places|positions|prompts|questions|recordings|rows|samples|sets|steps|tensors|texts|tokens|variants|windows"
 )
+#: Counts in front of them that are never one, each with its module.
 SEVERAL = {
     ("clip.py", "self.n_channels"),
     ("clip.py", "len(self.waveform)"),
@@ -39,7 +41,7 @@ SEVERAL = {
 
 def test_a_count_is_put_into_words():
     assert [n_of(n, "question") for n in (0, 1, 2)] == ["0 questions", "1 question", "2 questions"]
-    assert [n_of(n, "entry") for n in (1, 3)] == ["1 entry", "3 entries"]
+    assert [n_of(n, "entry") for n in (np.int64(1), 3)] == ["1 entry", "3 entries"]
     assert [n_of(n, "stretch") for n in (1, 3)] == ["1 stretch", "3 stretches"]
     assert size_of({"layers": [3], "factor": [0.5, 2.0]}) == "1 layer x 2 factor"
     assert [n_of(n, "answer is", "answers are") for n in (1, 3)] == ["1 answer is", "3 answers are"]

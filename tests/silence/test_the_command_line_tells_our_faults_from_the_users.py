@@ -211,17 +211,16 @@ def test_options_that_a_mode_ignores_are_refused(capsys):
     assert "--no-generate leaves them out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_no_option_takes_a_value_twice(verb, capsys):
+def test_no_option_takes_a_value_twice(capsys):
     (verbs,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for option in verbs.choices[verb]._actions:
-        if option.nargs != "+":
-            continue
-        value = (option.choices or ["2"])[0]
+    lists = [(verb, option) for verb in VERBS for option in verbs.choices[verb]._actions if option.nargs == "+"]
+    assert len(lists) > 8
+    for verb, option in lists:
+        word, value = option.option_strings[0], (option.choices or ["2"])[0]
         with pytest.raises(SystemExit, match="2"):
-            verbs.choices[verb].parse_args([option.option_strings[0], value, value])
+            verbs.choices[verb].parse_args([word, value, value])
         message = capsys.readouterr().err
-        assert re.search(rf"{option.option_strings[0]}.*: takes each value once, and {value}.* comes twice", message)
+        assert re.search(rf"{word}.*: takes each value once, and {value}.* comes twice", message), f"{verb} {word}"
 
 
 @pytest.mark.parametrize("words", [["models"], ["models", "--json"]])

@@ -109,7 +109,7 @@ def test_analyses_of_a_batch_are_those_of_its_rows_alone(model, batch):
     attention = ma.analyses.audio_attention(model, batch)
     mass = ma.analyses.attention_mass(model, batch)
     answers = ma.answer(model, batch) if batch.questions else ()
-    for row in (1, 2):  # which runs by itself, and which runs behind the first; a run is held to all rows above
+    for row in (1, 2):  # one that runs by itself, and one behind the first; runs are compared in all rows above
         alone = made(model, [row])
         for answer in answers[row : row + 1]:
             np.testing.assert_allclose(ma.answer(model, alone)[0].choice_logits, answer.choice_logits, atol=5e-4)

@@ -284,8 +284,7 @@ def _check_alike(adapter: Adapter, clean: PromptBatch, corrupted: PromptBatch) -
     refuse_all_right(clean.questions)
     if len(_same(adapter, clean, corrupted)) == clean.n_rows:
         raise ValueError(
-            f"nothing differs between clean and corrupted in any pair ({clean.n_rows} here): give other clips or "
-            "captions"
+            f"nothing differs between clean and corrupted in any of {clean.n_rows} pairs: give other clips or captions"
         )
 
 

@@ -45,6 +45,7 @@ def test_an_assembled_folder_opens_as_the_network_it_is_made_of(family, parts, t
     words = [f"--{name}={path}" for name, path in parts.items()]
     assert main(["assemble", family, *words, "--out", str(out), "--qformer-heads", "3"]) == 0
     said = capsys.readouterr().out
+    assert "all from the parts" in said
     assert "left out of whisper, as they have no use here: 1 tensor, such as model.decoder.layer_norm.bias" in said
     assert "left out of beats, as they have no use here: 2 tensors, such as predictor." in said
     model = ma.load(out, prove=False)  # `check` proves it, below
