@@ -182,7 +182,7 @@ def test_a_score_that_only_tells_kinds_of_questions_apart_tells_nothing_within_t
     for found in (within.everywhere, within.within_right, within.within_wrong):
         assert found.low < 0.5 < found.high
     assert score.auc_within(score.ids) is None
-    with pytest.raises(ValueError, match=r"strata= names the kind of each question \(\d+ here\), got 1"):
+    with pytest.raises(ValueError, match=r"strata= names the kind of each of the \d+ questions, got 1"):
         score.auc_within(["easy"])
 
 

@@ -87,7 +87,7 @@ def test_a_corpus_without_one_of_its_recordings_is_kept_and_says_so(folder):
     kept = with_recordings(None, folder, "header", problems, read)
     assert [clip.audio for clip in kept] == [folder / "x.wav", folder / "y.wav"]
     assert [problem.kind for problem in problems.found] == ["no recordings"]
-    with pytest.raises(FileNotFoundError, match=r"no recording is below .*, out of 2 \(the first is 'x.wav'\)"):
+    with pytest.raises(FileNotFoundError, match=r"none of the 2 recordings is below .* \(the first is 'x.wav'\)"):
         with_recordings(folder, folder, "header", Problems(), read)
 
 

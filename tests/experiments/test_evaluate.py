@@ -242,7 +242,7 @@ def test_questions_whose_answer_is_withheld_are_answered_and_not_scored(model):
     hidden = evaluate(model, unknown)
     assert hidden.choices == found.choices[:2]
     assert hidden.by_task() == {}
-    with pytest.raises(ValueError, match="no question has a known answer, out of 2"):
+    with pytest.raises(ValueError, match="none of the 2 questions has a known answer"):
         _ = hidden.overall
 
 
@@ -285,7 +285,7 @@ def test_a_strict_run_ends_at_the_first_that_cannot_be_asked(model, broken):
 
 
 def test_a_run_of_which_nothing_can_be_asked_says_so(model, broken):
-    with pytest.raises(ValueError, match=r"no question could be asked, out of 2; the first, '1': FileNotFound"):
+    with pytest.raises(ValueError, match=r"none of the 2 questions could be asked; the first, '1': FileNotFound"):
         evaluate(model, broken[1:3])
 
 

@@ -76,7 +76,7 @@ def test_a_question_that_does_not_fit_by_itself_is_listed_and_asked_when_there_i
     asked = toy_questions(3, seed=3)
     memory(0)
     with pytest.raises(
-        ValueError, match=r"no question .*, out of 3.*MemoryError: the GPU has no memory for this question by its"
+        ValueError, match=r"none of the 3 .*MemoryError: the GPU has no memory for this question by its"
     ):
         evaluate(toy, asked, out=tmp_path)
     memory(3)

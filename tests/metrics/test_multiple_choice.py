@@ -68,7 +68,7 @@ def test_where_all_were_right_there_is_a_break_rate_and_no_fix_rate():
     assert found.break_rate.value == 0.5
     assert found.as_dict()["fix_rate"] is None
     assert "fix rate    none was wrong" in str(found)
-    with pytest.raises(ValueError, match="no answer was wrong before, out of 2,"):
+    with pytest.raises(ValueError, match="none of the 2 answers was wrong before"):
         fix_rate([True, True], [True, False])
 
 
@@ -77,7 +77,7 @@ def test_where_all_were_wrong_there_is_a_fix_rate_and_no_break_rate():
     assert found.break_rate is None
     assert found.fix_rate.value == 0.5
     assert "break rate  none was right" in str(found)
-    with pytest.raises(ValueError, match="no answer was right before, out of 2,"):
+    with pytest.raises(ValueError, match="none of the 2 answers was right before"):
         break_rate([False, False], [True, False])
 
 
@@ -145,7 +145,7 @@ def test_questions_that_cannot_be_are_refused(choices, options, error, message):
 
 
 def test_without_a_wrong_answer_there_is_nothing_to_fix_at_random():
-    with pytest.raises(ValueError, match="no answer was wrong before, out of 2,"):
+    with pytest.raises(ValueError, match="none of the 2 answers was wrong before"):
         random_fix_rate([True, True], 4)
 
 

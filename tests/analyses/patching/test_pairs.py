@@ -36,7 +36,7 @@ def test_what_cannot_be_compared_is_refused(toy):
     asked = questions(2, seed=0)
     with pytest.raises(ValueError, match="2 clean prompts and 1 corrupted"):
         contrast(toy, asked, corrupted=asked[:1])
-    with pytest.raises(ValueError, match=r"nothing differs between clean and corrupted in any pair \(2 here\)"):
+    with pytest.raises(ValueError, match="nothing differs between clean and corrupted in any of 2 pairs"):
         contrast(toy, asked, corrupted=asked)
     with pytest.raises(ValueError, match="the choices of pair 0 differ"):
         contrast(toy, asked, corrupted=[replace(asked[0], choices=asked[0].choices[::-1]), asked[1]])
