@@ -105,7 +105,7 @@ class Shared:
 
     @property
     def alone(self) -> bool:
-        """Whether this process has everything to itself."""
+        """Return whether this process has everything to itself."""
         return self._file is None
 
     def take(self, number: int) -> bool:

@@ -70,7 +70,7 @@ def read_arrays(place: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(place) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > n_bytes:
-                raise _damaged(place, f"it says that it holds more than the {n_of(n_bytes, 'byte')} that are there")
+                raise _damaged(place, f"it says that it holds more than there is, {n_of(n_bytes, 'byte')}")
             return {entry.filename.removesuffix(".npy"): _read_array(archive, entry, place) for entry in entries}
     except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
         raise _damaged(place, f"it is no archive of arrays ({error})") from error
@@ -104,9 +104,8 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -
             if min(shape, default=0) < 0 or n_bytes != entry.file_size - file.tell():
                 raise _damaged(
                     place,
-                    f"{shown(entry.filename)} says that it is {dtype} of shape {list(shape)}, "
-                    f"{n_of(n_bytes, 'byte')}, and has "
-                    f"{entry.file_size - file.tell()}",
+                    f"{shown(entry.filename)} says that it is {dtype} of shape {list(shape)}, {n_of(n_bytes, 'byte')}, "
+                    f"and has {entry.file_size - file.tell()}",
                 )
         with archive.open(entry) as file:
             return np.lib.format.read_array(file, allow_pickle=False)

@@ -85,7 +85,7 @@ class Result(Shown):
         encode(self, type(self).__name__, Stores(), self.kinds)
 
     def __repr__(self) -> str:
-        """How much there is along each axis, and what that comes to; without named axes, the names of what is in it."""
+        """Count what there is along each axis, and its size in all; without named axes, the names of what is in it."""
         sizes = [_counted(axis, n) for axis, n in sizes_of(self).items() if not axis.endswith("_2")]
         if sizes:
             return f"<{type(self).__name__} of {', '.join(sizes[:5])}{': ' * bool(self._summary)}{self._summary}>"

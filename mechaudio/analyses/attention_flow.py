@@ -174,9 +174,9 @@ class AttentionFlow(Result):
         """How much was measured."""
         widths = sorted({len(window) for window in self.windows})
         return (
-            f"<AttentionFlow of {n_of(len(self.edges), 'edge')} x "
-            f"{n_of(len(self.windows), 'window')} of {n_of(widths[-1], 'layer')} on "
-            f"{n_of(len(self.ids), 'question')}, {self.clean_correct.mean():.0%} right without a cut>"
+            f"<AttentionFlow of {n_of(len(self.edges), 'edge')} x {n_of(len(self.windows), 'window')} of "
+            f"{n_of(widths[-1], 'layer')} on {n_of(len(self.ids), 'question')}, {self.clean_correct.mean():.0%} right "
+            "without a cut>"
         )
 
 

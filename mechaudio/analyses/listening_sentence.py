@@ -66,7 +66,7 @@ def _measured(found: WhereItListens) -> str:
 
 
 def _share(found: WhereItListens, role: str) -> float:
-    """Never minus zero."""
+    """The share of a role, never minus zero."""
     return round(float(found.share[found.edges.index(("audio", role))]), 2) + 0.0
 
 

@@ -138,9 +138,8 @@ class SteeringDirections(Result):
         unknown = [name for name in ids if name not in known]
         if unknown:
             raise ValueError(
-                f"there are no directions for {n_of(len(unknown), 'question')} "
-                f"({', '.join(map(repr, unknown[:3]))}): make "
-                "them with ma.analyses.steering_directions(model, questions)"
+                f"there are no directions for {n_of(len(unknown), 'question')} ({', '.join(map(repr, unknown[:3]))}): "
+                "make them with ma.analyses.steering_directions(model, questions)"
             )
         places = [known[name] for name in ids]
         clips = tuple(self.clips[place] for place in places) if self.clips else ()

@@ -254,7 +254,7 @@ def concatenated(parts: Sequence[np.ndarray], fill: Any, *, in_front: bool = Fal
     shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int) if parts[0].ndim > 1 else []
     padded = []
     for part in parts:
-        short = [int(size) - own for size, own in zip(shape, part.shape[1:], strict=True)]
+        short = [int(size) - length for size, length in zip(shape, part.shape[1:], strict=True)]
         padding = [(0, 0), *((n, 0) if in_front else (0, n) for n in short)]
         padded.append(np.pad(part, padding, constant_values=fill))
     return np.concatenate(padded)

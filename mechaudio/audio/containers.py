@@ -94,9 +94,9 @@ def chunk_damage(file: BufferedIOBase) -> str:
         if is_read and not CHUNK.match(name):
             file.seek(at)
             rest = file.read()
-            return f"holds {n_of(len(rest), 'byte')} behind its sound that are no part of it{UNFINISHED}" * bool(
-                rest.strip(b"\0")
-            )
+            if not rest.strip(b"\0"):
+                return ""
+            return f"holds {len(rest)} bytes behind its sound that are no part of it{UNFINISHED}"
         if name == b"ds64":
             long_size = int.from_bytes(file.read(16)[8:], "little")
         at += len(head)

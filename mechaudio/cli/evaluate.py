@@ -200,9 +200,8 @@ def _in_words(arguments: argparse.Namespace, result: "Evaluation | Comparison") 
         lines += ["", *heard_where(compared.listens, [arguments.queries])]
     if clean.n_chose_rows:
         lines.append(
-            f"These rows were chosen on {n_of(clean.n_chose_rows, 'question')}, from half of the "
-            "clips, which are among the "
-            f"{len(clean.ids)} counted here: for effects on others, name the rows and ask others."
+            f"These rows were chosen on {n_of(clean.n_chose_rows, 'question')}, from half of the clips, which are "
+            f"among the {len(clean.ids)} counted here: for effects on others, name the rows and ask others."
         )
     if compared is not None and clean.scored.any():
         for place, variant in enumerate(compared.variants):

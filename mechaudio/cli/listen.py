@@ -183,7 +183,7 @@ def _small_is_there() -> bool:
 
 
 def _small_would_do(question: "AudioQuestion") -> str:
-    """How to ask small, which has heard recordings, unless a choice is none of those that it was trained on."""
+    """Say how to ask small, which has heard recordings, unless a choice is none of those that it was trained on."""
     from mechaudio.models.hearing import guesses
     from mechaudio.models.small.answers import TRAINED
 

@@ -190,7 +190,7 @@ def remedy(error: OSError, arguments: argparse.Namespace) -> str:
 
 
 def resume(arguments: argparse.Namespace) -> str:
-    """How to go on with a command that was stopped, and what is left of it."""
+    """Say how to go on with a command that was stopped, and what is left of it."""
     out, kept = getattr(arguments, "out", None), getattr(arguments, "kept", None)
     if kept is not None:
         return (

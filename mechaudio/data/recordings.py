@@ -193,8 +193,7 @@ def with_recordings(
         _list_twins(items, problems)
         return tuple(items)
     advice = (
-        f"none of the {len(recordings.wanted)} recordings is below "
-        f"{os.fspath(recordings.folder)!r} (the first is "
+        f"none of the {len(recordings.wanted)} recordings is below {os.fspath(recordings.folder)!r} (the first is "
         f"{recordings.wanted[0]!r})"
     )
     if audio is not None:

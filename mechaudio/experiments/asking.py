@@ -159,9 +159,9 @@ def in_halves(
         return [], [_failed(together[0], lacking)]
     half = (len(together) + 1) // 2
     warn(
-        f"the GPU has no memory for {n_of(len(together), 'question')} at once, so they are asked "
-        f"{half} at a time, and numbers "
-        "may differ in their last bits from those of a whole batch. A smaller batch_size= is one from the beginning"
+        f"the GPU has no memory for {n_of(len(together), 'question')} at once, so they are asked {half} at a time, and "
+        "numbers may differ in their last bits from those of a whole batch. A smaller batch_size= is one from the "
+        "beginning"
     )
     halves = together[:half], together[half:]
     (first, failed), (second, more) = (in_halves(model, asking, do, part) for part in halves)

@@ -162,8 +162,7 @@ class Evaluation(Result):
         """
         if not self.scored.any():
             raise ValueError(
-                f"none of the {len(self.ids)} questions has a known answer, so there is no "
-                "score; .choices says what "
+                f"none of the {len(self.ids)} questions has a known answer, so there is no score; .choices says what "
                 "the model chose"
             )
         return self._accuracy(self.scored)

@@ -171,14 +171,13 @@ class _Harvester:
             progress=progress,
         )
         if not self.log.n_entries:
-            raise ValueError(f"positions={self.positions!r} names no position of any of the {n} questions")
+            raise ValueError(f"positions={self.positions!r} names no position of any question, out of {n}")
 
     def _keep(self, parts: Sequence[_Part], failed: Sequence[Row]) -> None:
         """Write a batch, with the questions that could not be part of it."""
-        questions = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
-        questions = [
-            question for question in questions if question != self.log.known.get(question.index)
-        ]  # one that fails as before is known
+        lost = [Harvested(row.index, row.id, row.question, error=row.error) for row in failed]
+        # One that fails as before is known.
+        questions = [each for each in lost if each != self.log.known.get(each.index)]
         questions += [question for part in parts for question in part.questions]
         texts = {token: text for part in parts for token, text in part.texts.items()}
         whole = [part.tensors for part in parts if part.tensors]
@@ -204,10 +203,8 @@ class _Harvester:
         whole = torch.zeros(batch.n_rows, batch.n_positions, dtype=torch.bool)
         for row, positions in enumerate(chosen):
             whole[row, list(positions)] = True
-        first = (
-            torch.arange(max(1, *map(len, chosen)))[None]
-            < torch.tensor([len(positions) for positions in chosen])[:, None]
-        )
+        lengths = torch.tensor([*map(len, chosen)])
+        first = torch.arange(max(1, *map(len, chosen)))[None] < lengths[:, None]
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
         for (name, layer), value in kept.items():
             by_position = value.transpose(1, 2) if name == "mass" else value

@@ -23,7 +23,7 @@ _SOMETIMES = ("transcript", "caption", "keyword", "history", "choices", "audio_p
 
 
 def real_positions(batch: PromptBatch) -> Tensor:
-    """Which positions are no padding, on the CPU."""
+    """Mark the positions that are no padding, on the CPU."""
     ids = batch.inputs["input_ids"]
     return batch.inputs.get("attention_mask", torch.ones_like(ids)).bool().cpu()
 

@@ -219,7 +219,7 @@ class Harvest(Shown):
         return xarray.Dataset(data, coords, attrs)
 
     def __repr__(self) -> str:
-        """How much there is of what."""
+        """Count questions, layers of each hook point, and positions."""
         layers: dict[str, int] = {}
         for name, layer in self.hook_points:
             layers[name] = layers.get(name, 0) + (layer is not None)

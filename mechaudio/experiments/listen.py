@@ -87,7 +87,7 @@ class Listening(Result):
     pattern: PromptAttention | None = None
 
     def _as_kept(self) -> "Listening":
-        """The same without the pattern."""
+        """Copy the result without the pattern."""
         kept = copy(self)
         object.__setattr__(kept, "pattern", None)
         return kept

@@ -280,7 +280,7 @@ def _is_logit(written: Any) -> bool:
 
 
 def damaged(place: Path, number: int, why: str) -> str:
-    """What is said of a damaged file."""
+    """Describe a damaged file."""
     return f"{str(place)!r} is damaged at line {number}: {why}. Put back the file as it was, or give another out="
 
 
@@ -291,7 +291,7 @@ def short(value: Any) -> str:
 
 
 def parsed(line: bytes) -> Any:
-    """What a line says; None where it is not JSON."""
+    """Read a line; None where it is not JSON."""
     try:
         return json.loads(line.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):

@@ -208,9 +208,8 @@ class MataStudy(Result):
         """The study in words."""
         clean = self.compared.clean.overall
         lines = [
-            f"{n_of(clean.n, 'question')}, {clean.value:.1%} [{clean.low:.1%}, {clean.high:.1%}] "
-            "right without MATA; the "
-            f"published layers are {self.published[0]} to {self.published[1]} here"
+            f"{n_of(clean.n, 'question')}, {clean.value:.1%} [{clean.low:.1%}, {clean.high:.1%}] right without MATA; "
+            f"the published layers are {self.published[0]} to {self.published[1]} here"
         ]
         for reading in self.readings:
             lines.append(f"  {reading.arm!s:52s} {reading.change.change.in_percent()}, p = {reading.p_holm:.3g} (Holm)")

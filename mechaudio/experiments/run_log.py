@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Generic, TypeVar
 
+from mechaudio.arguments import n_of
 from mechaudio.data.question_digest import digest
 from mechaudio.experiments.log_lines import SCHEMA, LogReader, Row, as_line, read_header, short, signed
 from mechaudio.processes import Shared, launch
@@ -325,7 +326,7 @@ def refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any
             if not name.startswith("weights.")
         ]
         if parts:
-            differences.append(f"weights differ in {len(parts)} parts of the network ({_some(parts)})")
+            differences.append(f"weights differ in {n_of(len(parts), 'part')} of the network ({_some(parts)})")
         raise ValueError(
             f"{str(place)!r} is of another run: {'; '.join(differences)}. Take it up as it was, or give another out="
         )

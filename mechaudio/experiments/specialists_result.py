@@ -149,7 +149,7 @@ class SpecialistsStudy(Result):
 
     @cached_property
     def chooses(self) -> Bool[np.ndarray, " question"]:
-        """Which questions choose; the others report."""
+        """Mark the questions that choose; the others report."""
         chosen_on = set(self.scores.measured.ids)
         return np.array([name in chosen_on for name in self.heard.ids], dtype=bool)
 

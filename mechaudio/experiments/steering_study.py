@@ -141,9 +141,8 @@ def steering_study(
     ks = [k for k in settings.ks if k <= n_varying]
     if not ks:
         raise ValueError(
-            f"the model has {n_of(n_varying, 'head')} whose audio attention varies, too few for any "
-            f"of K = {settings.ks}: "
-            "choose smaller ones"
+            f"the model has {n_of(n_varying, 'head')} whose audio attention varies, too few for any of K = "
+            f"{settings.ks}: choose smaller ones"
         )
     aim, arms = Aim(scores, settings), steering_arms(settings, ks, range(model.n_layers))
     shuffled = passes.directions.shuffled(settings.seed)

@@ -24,14 +24,14 @@ from mechaudio.tracing.audio_lm import AudioLM
 
 @runtime_checkable
 class Log(Protocol):
-    """What became of questions, on the disk."""
+    """The log of what became of questions, on the disk."""
 
     header: dict[str, Any]
     shared: Shared
 
     @property
     def folder(self) -> Path | None:
-        """Where it is; None where nothing is kept."""
+        """Its path; None where nothing is kept."""
         ...
 
     @property
@@ -159,9 +159,8 @@ def go_through(
                 raise ValueError(NO_QUESTIONS)
             if log.known and max(log.known) >= n:
                 raise ValueError(
-                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and "
-                    f"{n} are given: take it "
-                    "up with the same questions, or give another out="
+                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and {n} are given: "
+                    "take it up with the same questions, or give another out="
                 )
 
         show()

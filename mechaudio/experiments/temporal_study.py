@@ -110,7 +110,7 @@ def temporal_study(
     chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     answered = [question for index, question in enumerate(questions) if index not in unasked]
-    asked = batches_of(
+    batches = batches_of(
         model,
         answered[: settings.n_attention],
         batch_size=batch_size,
@@ -118,7 +118,7 @@ def temporal_study(
         what="attention",
         progress=progress,
     )
-    attention = attention_in(model, asked)
+    attention = attention_in(model, batches)
     study = TemporalStudy(
         listens=begun.listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),

@@ -54,8 +54,8 @@ class Grid(Shown, Sequence):
 
 def size_of(axes: Mapping[str, Sequence[Any]]) -> str:
     """The lengths of axes in words: `6 layers x 1 factor`."""
-    one = {"layers": "layer", "heads": "head", "positions": "position", "queries": "query", "keys": "key"}
-    return " x ".join(n_of(len(values), one.get(name, name), name) for name, values in axes.items())
+    singular = {"layers": "layer", "heads": "head", "positions": "position", "queries": "query", "keys": "key"}
+    return " x ".join(n_of(len(values), singular.get(name, name), name) for name, values in axes.items())
 
 
 @checks_arguments

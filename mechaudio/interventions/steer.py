@@ -96,9 +96,8 @@ class Steer(Value):
             raise ValueError(f"{self.hook_point!r} exists once in the model: leave layers= and per='layer' out")
         if self.per == "layer" and (self.layers is None or len(self.layers) != len(self.direction)):
             raise ValueError(
-                "per='layer' needs one direction for each of layers=: got "
-                f"{n_of(len(self.direction), 'direction')} and "
-                f"layers={self.layers}"
+                f"per='layer' needs one direction for each of layers=: got {n_of(len(self.direction), 'direction')} "
+                f"and layers={self.layers}"
             )
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> tuple[Edit, ...]:

@@ -81,9 +81,8 @@ class VariantsResult(Result):
         """The size, and how many variants shared what comes before them."""
         shared = self.ways.count(SHARED)
         return (
-            f"<{type(self).__name__} of {self._size} on {n_of(self.batch.n_rows, 'prompt')}: {shared} "
-            "with a shared prefix, "
-            f"{len(self.variants) - shared} one by one{self._summary}>"
+            f"<{type(self).__name__} of {self._size} on {n_of(self.batch.n_rows, 'prompt')}: {shared} with a shared "
+            f"prefix, {len(self.variants) - shared} one by one{self._summary}>"
         )
 
     @property

@@ -65,9 +65,8 @@ class PointBiserial(Shown):
         strongest = np.unravel_index(np.abs(self.r).argmax(), self.r.shape)
         note = (
             f"point-biserial r of {n_of(self.r.size, 'column')} {list(self.r.shape)}, {counted(self.n, self.n_clips)} "
-            f"({self.n_right} right): "
-            f"strongest {self.r[strongest]:+.3f} at {tuple(map(int, strongest))}, p = {self.p[strongest]:.3g}, "
-            f"q = {self.q[strongest]:.3g}"
+            f"({self.n_right} right): strongest {self.r[strongest]:+.3f} at {tuple(map(int, strongest))}, p = "
+            f"{self.p[strongest]:.3g}, q = {self.q[strongest]:.3g}"
         )
         return note + (
             f"; {n_of(self.constant.sum(), 'column does', 'columns do')} not vary" if self.constant.any() else ""
@@ -347,8 +346,7 @@ def _columns(
     if right.all() or not right.any():
         side = "right" if right.all() else "wrong"
         raise ValueError(
-            f"all {n_of(len(right), 'answer is', 'answers are')} {side}, so nothing can go with being "
-            "right: ask other questions"
+            f"every answer is {side} ({len(right)} here), so nothing can go with being right: ask other questions"
         )
     return found.reshape(len(found), -1), right, found.shape[1:]
 

@@ -33,7 +33,7 @@ _NAMED = 3
 def right_choices(
     choices: Sequence[Sequence[str]], answers: Sequence[str | None]
 ) -> Bool[np.ndarray, "question choice"]:
-    """Which choices are right: those whose text is the answer, two where a question has it twice.
+    """Mark the right choices: those whose text is the answer, two where a question has it twice.
 
     Args:
         choices: Choices of each question.

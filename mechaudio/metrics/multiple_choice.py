@@ -126,16 +126,16 @@ def accuracy_by_group(
         ValueError: For lengths that differ, and as `accuracy`.
         TypeError: As `accuracy`.
     """
-    found, names = checked.outcomes("correct", correct), [str(group) for group in groups]
-    checked.same_length(correct=found, groups=names)
+    right, names = checked.outcomes("correct", correct), [str(group) for group in groups]
+    checked.same_length(correct=right, groups=names)
     members: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        members.setdefault(name, []).append(place)
-    clip_numbers(clips, len(found))  # which refuses another number of them
-    of = None if clips is None else list(clips)
+    for question, name in enumerate(names):
+        members.setdefault(name, []).append(question)
+    clip_numbers(clips, len(right))  # raises if there are more clips than questions, or fewer
+    named = None if clips is None else np.array(list(clips), dtype=object)
     return {
-        name: share(found[own], clips=None if of is None else [of[place] for place in own], confidence=confidence)
-        for name, own in members.items()
+        name: share(right[those], clips=None if named is None else named[those], confidence=confidence)
+        for name, those in members.items()
     }
 
 
@@ -196,10 +196,10 @@ def answer_change(
     )
 
 
-def _those(clips: Clips | None, own: Bool[np.ndarray, " question"]) -> Clips | None:
+def _those(clips: Clips | None, chosen: Bool[np.ndarray, " question"]) -> Clips | None:
     """The clips of some of the questions."""
-    clip_numbers(clips, len(own))
-    return None if clips is None else [name for name, among in zip(clips, own, strict=True) if among]
+    clip_numbers(clips, len(chosen))
+    return None if clips is None else [name for name, among in zip(clips, chosen, strict=True) if among]
 
 
 def best_rows(
@@ -305,9 +305,8 @@ def match_ids(before: Sequence[str], after: Sequence[str]) -> Int[np.ndarray, " 
     missing, extra = [key for key in first if key not in places], sorted(set(second) - set(first))
     if missing or extra:
         raise ValueError(
-            f"the two were not asked the same questions: {n_of(len(missing), 'is', 'are')} in the "
-            f"first alone {missing[:3]}, "
-            f"{len(extra)} in the second alone {extra[:3]}; compare those that both have"
+            f"the two were not asked the same questions: {n_of(len(missing), 'is', 'are')} in the first alone "
+            f"{missing[:3]}, {len(extra)} in the second alone {extra[:3]}; compare those that both have"
         )
     return np.array([places[key] for key in first], dtype=np.int64)
 

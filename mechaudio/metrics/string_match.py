@@ -109,7 +109,7 @@ def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
 
 @checks_arguments
 def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
-    """Which choice a generated text names.
+    """Find the choice that a generated text names.
 
     The first of these that finds anything decides:
 

@@ -271,7 +271,7 @@ class Adapter(Shown):
 
     @property
     def makes_prompts_with_network(self) -> bool:
-        """Whether making prompts runs the network: to merge audio tokens by content, or to write transcripts."""
+        """Return whether making prompts runs the network: to merge audio tokens by content, or to write transcripts."""
         return self.merging is not None or self.transcribes is not None
 
     @property
@@ -312,7 +312,7 @@ class Adapter(Shown):
 
     @property
     def access(self) -> str:
-        """How the insides of the audio tower's attention are come by."""
+        """The way to the insides of the audio tower's attention."""
         if self.encoder.attention is None:
             return "convolutions"
         if isinstance(self.encoder.insides, InBlocks):

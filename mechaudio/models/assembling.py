@@ -44,7 +44,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Assembled:
-    """What was put together.
+    """The checkpoint that was put together.
 
     Attributes:
         folder: Where it is.

@@ -48,8 +48,8 @@ class _Spans(dict):
 
     def __repr__(self) -> str:
         """Count the positions of each span in each prompt."""
-        counts = {name: sorted({len(row) for row in rows}) for name, rows in self.items()}
-        said = [f"{name} {own[0]}" + (f" to {own[-1]}" if len(own) > 1 else "") for name, own in counts.items() if own]
+        counts = {name: sorted({len(row) for row in rows}) for name, rows in self.items() if rows}
+        said = [f"{name} {each[0]}" + (f" to {each[-1]}" if len(each) > 1 else "") for name, each in counts.items()]
         return f"<positions of {n_of(len(next(iter(self.values()), ())), 'prompt')}: {', '.join(said)}>"
 
     def __missing__(self, name: str) -> tuple[tuple[int, ...], ...]:
@@ -288,7 +288,7 @@ class PromptBatch(NamesTheWay, Shown):
 
     @checks_arguments
     def span_mask(self, name: Where) -> Bool[Tensor, "batch position"]:
-        """Which positions belong to a span or to several (`"question+choices"`, `"audio[1.0:2.5]"`), or are given.
+        """Mark the positions of a span or of several (`"question+choices"`, `"audio[1.0:2.5]"`), or those given.
 
         The mask is on the device of the inputs.
 

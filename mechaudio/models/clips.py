@@ -170,7 +170,7 @@ def clock_of_sounding(clock: TokenClock, sounds: list[bool]) -> TokenClock | Non
 def audio_spans(
     adapter: Adapter, sounds: Sequence[Sound], seconds: Sequence[float], positions: Sequence[int]
 ) -> tuple[dict[str, tuple[int, ...]], tuple[TokenClock, ...]]:
-    """Which of a prompt's audio tokens hear its clips, and when; and which hear what those were filled up with.
+    """Find which of a prompt's audio tokens hear its clips, and when, and which hear what those were filled up with.
 
     Args:
         adapter: The facts about the class.
@@ -180,7 +180,7 @@ def audio_spans(
     """
     clips, clocks, padding, first = list[tuple[int, ...]](), list[TokenClock](), list[int](), 0
     for sound, length in zip(sounds, seconds, strict=True):
-        own, first = positions[first : first + sound.n_tokens], first + sound.n_tokens
+        of_clip, first = positions[first : first + sound.n_tokens], first + sound.n_tokens
         merging = None if adapter.merging is None else sound.features.get(adapter.merging)
         clock = token_clock(
             adapter.timing, sound.n_tokens, adapter.sampling_rate, None if merging is None else merging[0]
@@ -189,8 +189,8 @@ def audio_spans(
         audible = clock_of_sounding(clock, hears)
         assert audible is not None, "the first token hears the clip"
         clocks.append(audible)
-        clips.append(tuple(position for position, one in zip(own, hears, strict=True) if one))
-        padding += [position for position, one in zip(own, hears, strict=True) if not one]
+        clips.append(tuple(position for position, hearing in zip(of_clip, hears, strict=True) if hearing))
+        padding += [position for position, hearing in zip(of_clip, hears, strict=True) if not hearing]
     spans = {"audio": tuple(position for clip in clips for position in clip), "audio_padding": tuple(padding)}
     if len(clips) > 1:
         spans |= {f"audio.{number}": clip for number, clip in enumerate(clips)}

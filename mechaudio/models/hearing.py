@@ -52,16 +52,13 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
     if placeholders and features is None:
         raise ValueError(
             f"the prompt has {n_of(placeholders, 'audio placeholder')} but no {adapter.features!r}: "
-            f"{adapter.network_class} "
-            "would read them as "
-            "ordinary tokens and hear nothing. Pass the features along (ma.prompt does), or ask without audio "
-            "(condition='caption')"
+            f"{adapter.network_class} would read them as ordinary tokens and hear nothing. Pass the features along "
+            "(ma.prompt does), or ask without audio (condition='caption')"
         )
     if features is not None and not placeholders:
         raise ValueError(
-            f"{adapter.features!r} were given, but no audio placeholder (id {placeholder}) is in input_ids: "
-            "the audio would "
-            "be ignored. Put the placeholders in, or leave the features out"
+            f"{adapter.features!r} were given, but no audio placeholder (id {placeholder}) is in input_ids: the audio "
+            "would be ignored. Put the placeholders in, or leave the features out"
         )
 
 

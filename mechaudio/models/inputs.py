@@ -331,10 +331,9 @@ def _refuse_miscounted(adapter: Adapter, inputs: Mapping[str, Any], placeholders
     made = tokens_of_features(adapter, features, mask)
     if made != placeholders:
         raise ValueError(
-            f"input_ids hold {n_of(placeholders, 'audio placeholder')} (id {audio_token}), but "
-            f"{adapter.features!r} {tuple(features.shape)} make {n_of(made, 'audio token')}: there "
-            "must be one placeholder per "
-            "token. Take both from one call of the processor"
+            f"input_ids hold {n_of(placeholders, 'audio placeholder')} (id {audio_token}), but {adapter.features!r} "
+            f"{tuple(features.shape)} make {n_of(made, 'audio token')}: there must be one placeholder per token. Take "
+            "both from one call of the processor"
         )
     sizes = None if adapter.features_sizes is None else inputs.get(adapter.features_sizes)
     if adapter.features_sizes is not None and (sizes is None or int(sizes.sum()) != made):

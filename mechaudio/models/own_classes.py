@@ -137,7 +137,7 @@ def with_sound(
 
 
 class ClipProcessor(ProcessorMixin):
-    """What the processors of these classes do alike: keep their settings, and put clips in the place of placeholders.
+    """The common part of these classes' processors: keeps settings, and puts clips in the place of placeholders.
 
     Attributes:
         audio_token: The placeholder for audio.

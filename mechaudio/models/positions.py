@@ -1,4 +1,4 @@
-"""Which positions of the prompts a user means: spans, stretches of sound, numbers; and which heads."""
+"""The positions that a user means, by spans, stretches of sound or numbers; and the heads."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _span(batch: PromptBatch, part: str) -> Positions:
         return (tuple(range(batch.n_positions - batch.n_forced, batch.n_positions)),) * batch.n_rows
     if part == "behind":
         rows = batch.spans["audio"]
-        return tuple(tuple(sorted({*range(min(own), batch.n_positions)} - {*own})) if own else () for own in rows)
+        return tuple(tuple(sorted({*range(min(row), batch.n_positions)} - {*row})) if row else () for row in rows)
     stretch = _STRETCH.fullmatch(part)
     if stretch is None:
         return batch.spans[part]

@@ -1,4 +1,4 @@
-"""Whether a processor belongs to a network: what its settings say and the network contradicts is refused.
+"""Refuses processors that do not belong to a network: their settings say what the network contradicts.
 
 A processor of another checkpoint, or one whose settings were changed, makes features that the tower takes for another
 sound: the answers look like those of a model that hears badly.
@@ -76,8 +76,7 @@ def refuse_foreign_processor(processor: Any, network: Network, adapter: Adapter)
     if wrong:
         raise ValueError(
             f"this {type(processor).__name__} does not belong to this {type(network).__name__}, which would take its "
-            f"features for another sound. It has {'; '.join(wrong)}. Give the processor that was saved with the "
-            "network"
+            f"features for another sound. It has {'; '.join(wrong)}. Give the processor that was saved with the network"
         )
 
 

@@ -319,6 +319,5 @@ def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:
     if longest is not None and width > longest:
         raise ValueError(
             f"the longest prompt has {n_of(width, 'token')}, {adapter.network_class} was built for "
-            f"{n_of(longest, 'position')}: use "
-            "shorter clips or texts"
+            f"{n_of(longest, 'position')}: use shorter clips or texts"
         )

@@ -22,8 +22,6 @@ from mechaudio.models.opened_model import OpenedModel
 
 #: How many lengths of silence are kept for each processor.
 _KEPT = 4
-
-
 _known: WeakKeyDictionary[Any, OrderedDict[int, Sound]] = WeakKeyDictionary()
 
 
@@ -65,20 +63,21 @@ def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
     for row, (question, given) in enumerate(zip(batch.questions, batch.given, strict=True)):
         lengths = [round(length * adapter.sampling_rate) for length in given]
         silences = [silence(model, length) for length in lengths]
-        placeholders = int((batch.inputs["input_ids"][row] == audio_token).sum())
-        if sum(sound.n_tokens for sound in silences) != placeholders:
-            _refuse_another_count(adapter, f"question {question.id!r}", placeholders, sum(s.n_tokens for s in silences))
+        n_tokens = int((batch.inputs["input_ids"][row] == audio_token).sum())
+        n_silent = sum(sound.n_tokens for sound in silences)
+        if n_silent != n_tokens:
+            _refuse_another_count(adapter, f"question {question.id!r}", n_tokens, n_silent)
         silences = [replace(sound, features=merged(model, sound.features)) for sound in silences]
         sounds += silences
         positions, timed = audio_spans(adapter, silences, given, batch.audio_positions[row])
         spans.append(positions)
         clocks.append(timed)
-    names = dict.fromkeys(name for own in spans for name in own)
+    names = dict.fromkeys(name for of_prompt in spans for name in of_prompt)
     placed = place(model.network, adapter, stack_features(adapter, [sound.features for sound in sounds]))
     return replace(
         batch,
         inputs=batch.inputs | placed,
-        spans={**batch.spans, **{name: tuple(own.get(name, ()) for own in spans) for name in names}},
+        spans={**batch.spans, **{name: tuple(of_prompt.get(name, ()) for of_prompt in spans) for name in names}},
         clocks=tuple(clocks),
         condition="silence",
     )
@@ -94,7 +93,6 @@ def silent_features(model: OpenedModel, owner: str, n_samples: int, n_tokens: in
 
 def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent: int) -> NoReturn:
     raise ValueError(
-        f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length "
-        f"{n_silent}: the processor of {adapter.network_class} makes tokens by content, and positions could not be "
-        "compared"
+        f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length {n_silent}: the "
+        f"processor of {adapter.network_class} makes tokens by content, and positions could not be compared"
     )

@@ -32,6 +32,6 @@ def token_id(model: OpenedModel, token: str | int) -> int:
 
 
 def token_text(model: OpenedModel, token: int) -> str:
-    """How a token reads; its id where there is no tokenizer."""
+    """The text of a token; its id where there is no tokenizer."""
     tokenizer = getattr(model.processor, "tokenizer", None)
     return str(token) if tokenizer is None else tokenizer.decode([token])

@@ -61,9 +61,8 @@ def _given(question: AudioQuestion, n_clips: int) -> list[str | None]:
         raise TypeError(f"question {question.id!r}: meta['transcript'] is a text, or a list of one per clip: {given!r}")
     if n_clips and len(several) != n_clips:
         raise ValueError(
-            f"question {question.id!r} has {n_of(n_clips, 'clip')} and "
-            f"{n_of(len(several), 'transcript')}: give one per clip, None for "
-            "those that are to be recognised"
+            f"question {question.id!r} has {n_of(n_clips, 'clip')} and {n_of(len(several), 'transcript')}: give one "
+            "per clip, None for those that are to be recognised"
         )
     return list(several[:n_clips])
 

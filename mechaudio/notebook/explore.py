@@ -51,8 +51,7 @@ def explore(model: AudioLM, question: AudioQuestion | Inputs, *, max_new_tokens:
     if batch.n_rows != 1 or not batch.questions:
         raise ValueError(
             f"ma.explore shows one question, got {n_of(batch.n_rows, 'prompt')} with "
-            f"{n_of(len(batch.questions), 'question')}: give a "
-            "question, or one prompt made of a question, batch[0]"
+            f"{n_of(len(batch.questions), 'question')}: give a question, or one prompt made of a question, batch[0]"
         )
     try:
         from mechaudio.notebook.widget import Explorer

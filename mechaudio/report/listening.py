@@ -38,7 +38,7 @@ def listening_figures(listens: WhereItListens) -> dict[str, go.Figure]:
 
 @checks_arguments
 def listening_findings(listens: WhereItListens) -> tuple[str, ...]:
-    """What was found, in sentences."""
+    """Put the result into sentences."""
     return heard_where(listens, ())
 
 
@@ -56,7 +56,7 @@ def _listens(listens: WhereItListens) -> Report:
 
 @checks_arguments
 def listening_tables(listens: WhereItListens) -> tuple[Table, ...]:
-    """What each edge carries over all layers, and every cut in windows and single layers, with 95% intervals."""
+    """Tabulate what each edge carries over all layers, and every cut in windows and single layers, with intervals."""
     change = "share" if listens.measure == "probability" else "score"
     ends = [Column("interval", "interval")] if change == "share" else [Column("low", "score"), Column("high", "score")]
     columns = (
@@ -95,7 +95,7 @@ def listening_tables(listens: WhereItListens) -> tuple[Table, ...]:
 
 
 def first_table(listens: WhereItListens | None) -> tuple[Table, ...]:
-    """What every edge carries on the half that chooses, which a study begins with; nothing comes of None."""
+    """Tabulate what each edge carries on the half that chooses, with which a study begins; nothing comes of None."""
     if listens is None:
         return ()
     (edges, *_) = listening_tables(listens)

@@ -120,9 +120,9 @@ def _attention(study: MataStudy) -> str:
         )
     )
     return Finding(
-        f"Of the last position's scores on audio, {100 * scores.negative.min():.0f} to "
-        f"{scores.negative.max():.0%} are below zero, by layer; multiplying them by 1 + alpha = "
-        f"{1 + scores.alpha:g} {lowered}, in the mean over heads.",
+        f"Of the last position's scores on audio, {100 * scores.negative.min():.0f} to {scores.negative.max():.0%} are "
+        f"below zero, by layer; multiplying them by 1 + alpha = {1 + scores.alpha:g} {lowered}, in the mean over "
+        "heads.",
         "attention",
         sure=True,
         size=0.0,  # of attention, not of answers
@@ -175,9 +175,9 @@ def _written(study: MataStudy) -> list[str]:
     clean, first = study.generated.clean, study.written[0]
     return [
         Finding(
-            f"In written answers ({clean.overall.value:.1%} right without MATA, "
-            f"{clean.unparsed.value:.1%} unreadable) the published setting changes the share of right ones by "
-            f"{points(first.change.change)} ({p_value(first.p_holm)}, Holm).",
+            f"In written answers ({clean.overall.value:.1%} right without MATA, {clean.unparsed.value:.1%} unreadable) "
+            f"the published setting changes the share of right ones by {points(first.change.change)} "
+            f"({p_value(first.p_holm)}, Holm).",
             sure=first.p_holm < SIGNIFICANT,
             size=first.change.change.value,
         )

@@ -73,9 +73,8 @@ def _scores(study: MataStudy) -> Table:
     return Table(
         "attention",
         "Audio scores and attention of the last position, by layer",
-        f"Mean over heads and {n_of(scores.n, 'question')}. Below zero: share of the scores on audio "
-        "tokens. The last columns "
-        f"are audio attention with alpha = {scores.alpha:g} in that layer alone, by reading of the formula.",
+        f"Mean over heads and {n_of(scores.n, 'question')}. Below zero: share of the scores on audio tokens. The last "
+        f"columns are audio attention with alpha = {scores.alpha:g} in that layer alone, by reading of the formula.",
         (
             *column_list("layer: count, below zero: share, mean score: score, audio attention: share"),
             *(Column(mode, "share") for mode in scores.modes),
@@ -167,8 +166,7 @@ def _written(study: MataStudy) -> Table:
         "written",
         "Written answers to the questions that report",
         "MATA acts at every new token. Unparsed: share of texts that name no choice or several, which count as wrong; "
-        f"without MATA {study.generated.clean.unparsed.value:.1%}. p: McNemar's test, corrected by Holm over "
-        "the rows.",
+        f"without MATA {study.generated.clean.unparsed.value:.1%}. p: McNemar's test, corrected by Holm over the rows.",
         (*_ARM, Column("unparsed", "share"), *CHANGED),
         tuple(rows),
     )

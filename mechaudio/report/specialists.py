@@ -129,11 +129,9 @@ def _hearing(study: SpecialistsStudy) -> Finding:
     change = study.hearing[0].change
     differs = "differs" if change.test.p < SIGNIFICANT else "does not differ significantly"
     return Finding(
-        f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answer')} are "
-        "right, with silence in its place "
-        f"{percent(change.before)}, which {differs} ({p_value(change.test.p)}, {named(change.test)}). Guessing would "
-        f"get "
-        f"{study.chance.mean():.1%}.",
+        f"With the recording {percent(change.after)} of {of_clips(change.n, change.test.n_clips, 'answer')} are right, "
+        f"with silence in its place {percent(change.before)}, which {differs} ({p_value(change.test.p)}, "
+        f"{named(change.test)}). Guessing would get {study.chance.mean():.1%}.",
         sure=True,
         size=1.0,  # all others are compared with it
     )
@@ -159,9 +157,8 @@ def _heads(study: SpecialistsStudy) -> list[str]:
     if study.k < many:
         stability = scores.stability(study.k, ranking=ranking)
         sentences.append(
-            f"Other questions would choose other heads: a resample keeps {stability.overlap:.0%} of the "
-            f"{study.k} [{100 * stability.low:.0f}, {100 * stability.high:.0f}], {stability.chance:.0%} by "
-            "chance."
+            f"Other questions would choose other heads: a resample keeps {stability.overlap:.0%} of the {study.k} "
+            f"[{100 * stability.low:.0f}, {100 * stability.high:.0f}], {stability.chance:.0%} by chance."
         )
         if stability.tied:
             sentences.append(
@@ -209,10 +206,9 @@ def _listening_and_checks(study: SpecialistsStudy) -> list[str]:
     n = of_clips(len(score.ids), auc.n_clips)
     sentences: list[str] = [
         Finding(
-            f"On the {n} that the heads were not chosen on, the listening score of "
-            f"{n_of(study.k, 'head')} {tells} right "
-            f"answers from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which reach "
-            f"{score.random_auc.mean():.3f} in the mean; {score.p_random:.0%} of the sets do as well "
+            f"On the {n} that the heads were not chosen on, the listening score of {n_of(study.k, 'head')} {tells} "
+            f"right answers from wrong ones: AUC {_area(auc, p['auc'])}. It is {better} heads drawn at random, which "
+            f"reach {score.random_auc.mean():.3f} in the mean; {score.p_random:.0%} of the sets do as well "
             f"({p_value(p['random'])}, Holm).",
             "listening",
             sure=p["auc"] < SIGNIFICANT,
@@ -250,8 +246,8 @@ def _steering(study: SpecialistsStudy) -> list[str]:
                 f"{_STEERING[choice.arm.kind]} ({choice.arm.where}, strength {choice.arm.strength:g}) "
                 f"{does if sure else 'does not significantly change'} the share of right answers on the half that "
                 f"reports: {points(change)}, {test.fixed} fixed and {test.broken} broken of {test.n} "
-                f"({p_value(choice.p_holm)}, Holm). On the half that chose it, "
-                f"it changed it by {number(100 * choice.chosen_on.change.value, 1, '+')} points{by_lot(choice)}.",
+                f"({p_value(choice.p_holm)}, Holm). On the half that chose it, it changed it by "
+                f"{number(100 * choice.chosen_on.change.value, 1, '+')} points{by_lot(choice)}.",
                 "strengths",
                 sure=sure,
                 size=change.value,

@@ -110,10 +110,10 @@ def _heads(study: SpecialistsStudy) -> Table:
         "heads",
         f"The {n_of(len(rows), 'head')} of largest correlation with right answers",
         f"On questions ({questions_of(len(scores.measured.ids), scores.measured.clips)}). r: point-biserial "
-        "correlation of the last position's attention to "
-        f"audio with right answers, with its {100 * scores.confidence:g}% interval; q: p after Benjamini "
-        f"and Hochberg over {n_of(scores.varies.sum(), 'head')}; chosen again: share of resamples that choose the "
-        f"head. The choice as a whole: {stability}.{named}",
+        "correlation of the last position's attention to audio with right answers, with its "
+        f"{100 * scores.confidence:g}% interval; q: p after Benjamini and Hochberg over "
+        f"{n_of(scores.varies.sum(), 'head')}; chosen again: share of resamples that choose the head. The choice as a "
+        f"whole: {stability}.{named}",
         column_list(
             "layer: count, head: count, r: score, low: score, high: score, p: p, q: p, mean attention: share, "
             "chosen again: share"
@@ -137,11 +137,10 @@ def _listening(study: SpecialistsStudy) -> Table:
         "listening",
         "How well the listening score tells right from wrong, by number of heads",
         f"On the {n_of(len(study.score.ids), 'question')} that the heads were not chosen on. AUC: area under the ROC "
-        "curve, with its 95% interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip "
-        "as a cluster; unweighted: of the same heads' "
-        f"audio attention summed; random: {study.settings.draws} sets of as many heads drawn at random, with the "
-        "interval that holds 95% of them; p random: share of these that do as well. p Holm: both p values of all "
-        "rows, corrected together.",
+        "curve, with its 95% interval (Newcombe) and the p value of Mann and Whitney's test, questions of one clip as "
+        f"a cluster; unweighted: of the same heads' audio attention summed; random: {study.settings.draws} sets of as "
+        "many heads drawn at random, with the interval that holds 95% of them; p random: share of these that do as "
+        "well. p Holm: both p values of all rows, corrected together.",
         column_list(
             "heads: count, AUC: score, low: score, high: score, p: p, p Holm: p, unweighted: score, "
             "random: score, random low: score, random high: score, p random: p, p random Holm: p"

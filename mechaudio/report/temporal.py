@@ -207,9 +207,8 @@ def _scaling_or_upweighting(study: TemporalStudy) -> str:
     scaling, upweighting = study.best_scaling, study.best_upweighting
     verdict = _verdict("scaling", "upweighting", study.scaling_against_upweighting)
     return Finding(
-        f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}{by_lot(scaling)}) "
-        "changes the share of "
-        f"right answers of the other half by {points(scaling.held_out.change)}, the best upweighting "
+        f"Chosen on one half of the questions, the best scaling of all layers ({scaling.arm}{by_lot(scaling)}) changes "
+        f"the share of right answers of the other half by {points(scaling.held_out.change)}, the best upweighting "
         f"({upweighting.arm}{by_lot(upweighting)}) by {points(upweighting.held_out.change)}. {verdict}",
         "fixes",
         sure=study.scaling_against_upweighting.p_holm < SIGNIFICANT,

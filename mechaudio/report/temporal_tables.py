@@ -107,8 +107,8 @@ def temporal_published() -> tuple[Table, ...]:
             "published_layers",
             "The paper's scaling in one layer",
             "Accuracy rises from 55.9 to 59.1%, mean over both models and the tasks. Of the query rows, keyword and "
-            f"last together are better than last, and last better than keyword. Whether layers count from 0 or 1 is "
-            f"not said. {note}",
+            "last together are better than last, and last better than keyword. Whether layers count from 0 or 1 is not "
+            f"said. {note}",
             column_list("model, best layer: count, factor: number"),
             tuple((paper.name, paper.layer, paper.settings.factors[0]) for paper in PAPER_SETTINGS.values()),
         ),

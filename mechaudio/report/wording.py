@@ -60,12 +60,12 @@ def leading(findings: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def excludes(change: Estimate) -> bool:
-    """Whether the interval of a change excludes none."""
+    """Return whether the interval of a change excludes zero."""
     return change.low > 0 or change.high < 0
 
 
 def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[str, ...]:
-    """Which rows listen, on the half that chooses, and which of those that a study changes or reads carry nothing.
+    """Say which rows listen, on the half that chooses, and which of those that a study changes or reads carry nothing.
 
     Args:
         listens: What was found; nothing comes of None.
@@ -108,9 +108,8 @@ def lacking(unanswered: Bool[np.ndarray, "variant question"], clean: int = 0) ->
         return ()
     variants = f"{unanswered.any(axis=1).sum()} of {n_of(len(unanswered), 'variant')}"
     return (
-        f"{n_of(missing, 'answer')} {'is' if missing == 1 else 'are'} missing, because logits of "
-        f"their choices are NaN or overflow ({variants}, and "
-        f"{clean} without a change); all of them count as not right.",
+        f"{n_of(missing, 'answer is', 'answers are')} missing, because logits of their choices are NaN "
+        f"or overflow ({variants}, and {clean} without a change); all of them count as not right.",
     )
 
 
@@ -131,7 +130,7 @@ def of_clips(n: int, clips: int | None, what: str = "question") -> str:
 
 
 def named(test: McNemar) -> str:
-    """Which test a p value is of."""
+    """Name the test of a p value."""
     return "McNemar" if test.n_clips is None else "test of signs over clips"
 
 

@@ -109,7 +109,7 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         return card(self)
 
     def manifest(self) -> dict[str, Any]:
-        """How it was built, as JSON."""
+        """Describe how it was built, as JSON."""
         return {
             "schema": SCHEMA,
             "corpus": self.corpus,
@@ -234,8 +234,7 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
     if len(questions) != manifest["n_questions"]:
         raise ValueError(
             f"{os.fspath(source)!r} has {n_of(len(questions), 'question')}, and its {MANIFEST} says "
-            f"{manifest['n_questions']}: "
-            "they are not of one build"
+            f"{manifest['n_questions']}: they are not of one build"
         )
     return Benchmark(
         questions=questions,

@@ -48,7 +48,7 @@ class Call:
     def allowed(
         self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int
     ) -> Bool[Tensor, " batch #head row key"]:
-        """Which keys each of these query rows may see.
+        """The keys that each of these query rows may see.
 
         A mask of numbers is added to the scores (`bias`); it forbids a key where it is the smallest number of its type,
         or minus infinity. Where it is that number for every key of a row, it takes all differences away and forbids

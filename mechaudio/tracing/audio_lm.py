@@ -115,7 +115,7 @@ class AudioLM(NNsight):
                 f"open what is inside, {WRAPPERS[wrapper]}"
             )
         adapter = adapter_for(network)
-        audio_token_id(network.config, adapter)  # which refuses one that is none
+        audio_token_id(network.config, adapter)  # raises if the config names no token for audio
         if processor is not None:
             refuse_foreign_processor(processor, network, adapter)
             warn_of_changed_features(processor)
@@ -394,10 +394,8 @@ class AudioLM(NNsight):
     def __repr__(self) -> str:
         """The class, its size and where it is."""
         return (
-            f"AudioLM({type(self._module).__name__}: {n_of(self.n_layers, 'layer')} x "
-            f"{n_of(self.n_heads, 'head')}, d_model "
-            f"{self.d_model}; "
-            f"{self._towers()}; {self._module.dtype}, {self.device})"
+            f"AudioLM({type(self._module).__name__}: {n_of(self.n_layers, 'layer')} x {n_of(self.n_heads, 'head')}, "
+            f"d_model {self.d_model}; {self._towers()}; {self._module.dtype}, {self.device})"
         )
 
 

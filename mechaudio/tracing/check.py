@@ -30,7 +30,7 @@ _MEASURED = "mass"
 
 
 class Moved(NamedTuple):
-    """What overwriting a hook point moved.
+    """The outputs that overwriting a hook point moved.
 
     Attributes:
         what: The logits at the last position, or what a tower's codes are rounded from.
@@ -101,7 +101,7 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
 
 
 def _rounded(model: AudioLM) -> dict[str, Site]:
-    """Where hook points of towers are that end in codes -> what those are rounded from."""
+    """Map each hook point of a tower that ends in codes to the site that the codes are rounded from."""
     stacks, layers = model.site_map.stacks, model.site_map.layers
     return {
         site.location: layers[part][-1]["resid_post"]

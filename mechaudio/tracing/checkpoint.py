@@ -132,9 +132,8 @@ def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any],
         )
     if unexpected:
         warn(
-            f"{file} holds {n_of(len(unexpected), 'tensor')} of parts that {type(network).__name__} "
-            "does not have, and that "
-            f"are left out: {_some(unexpected)}"
+            f"{file} holds {n_of(len(unexpected), 'tensor')} of parts that {type(network).__name__} does not have, and "
+            f"that are left out: {_some(unexpected)}"
         )
 
 
@@ -176,8 +175,8 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
     ]
     if twice:
         raise ValueError(
-            f"the weights in {str(folder)!r} hold {n_of(len(twice), 'tensor')} twice "
-            f"({_some(twice)}): fetch or save them again"
+            f"the weights in {str(folder)!r} hold {n_of(len(twice), 'tensor')} twice ({_some(twice)}): fetch or save "
+            "them again"
         )
 
 

@@ -61,8 +61,8 @@ def fingerprint(model: AudioLM) -> dict[str, Any]:
     if hooks := model.foreign_hooks:
         raise ValueError(
             f"a run that is kept cannot say what {n_of(len(hooks), 'forward hook does', 'forward hooks do')} on the "
-            f"network ({hooks[0]}): remove them (handle.remove()), give what they do as interventions, or leave out= "
-            "away"
+            f"network ({hooks[0]}): take hooks off (handle.remove()), give what they do as interventions, or "
+            "leave out= away"
         )
     network = model.network
     generation = getattr(network, "generation_config", None)

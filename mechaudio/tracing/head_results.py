@@ -145,8 +145,8 @@ class OutputProjection:
         if not self.n_heads or received.shape[-1] % self.n_heads:
             raise HookPointError(
                 f"{self.receives} is {received.shape[-1]} wide and cannot be shared out among "
-                f"{n_of(self.n_heads, 'head')}: "
-                "the adapter's `output` has to name the module that mixes what the heads give"
+                f"{n_of(self.n_heads, 'head')}: the adapter's `output` has to name the module that mixes what the "
+                "heads give"
             )
         heads = received.unflatten(-1, (self.n_heads, -1))
         if _is_plain(self.module):

@@ -238,7 +238,7 @@ def order_of(name: str, layer: int | None) -> tuple[int, int, int, int]:
 
 
 def address(name: str, layer: int | None) -> str:
-    """How a user would write the hook point in a trace block: `blocks.3.attn.pattern`."""
+    """Write the hook point as a user would in a trace block: `blocks.3.attn.pattern`."""
     if layer is None:
         return {"audio.final_norm": "audio_final_norm"}.get(name, name)
     point = bare(name)

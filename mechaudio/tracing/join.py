@@ -104,7 +104,7 @@ def join_effects(
     parts: Sequence[Sequence[Effects]],
     groups: Sequence[Sequence[int]],
     interventions: Sequence[Intervention],
-    own: Sequence[Intervention],
+    first: Sequence[Intervention],
 ) -> tuple[Effects, ...]:
     """Join the effects of interventions in rows that ran apart.
 
@@ -112,9 +112,9 @@ def join_effects(
         parts: Per group, what its interventions did.
         groups: Per group, its rows.
         interventions: The interventions on the whole batch.
-        own: The same for the first group, which its effects name.
+        first: The same for the first group, which its effects name.
     """
-    whole = {id(of_group): intervention for of_group, intervention in zip(own, interventions, strict=True)}
+    whole = {id(of_group): intervention for of_group, intervention in zip(first, interventions, strict=True)}
     order = torch.tensor([row for rows in groups for row in rows]).argsort()
     joined = []
     for effects in zip(*parts, strict=True):

@@ -398,7 +398,7 @@ _ASSEMBLED = {
 
 
 def _assembling(*families: str) -> str:
-    """How parts become a checkpoint."""
+    """Say how parts become a checkpoint."""
     commands = " or ".join(f"`mechaudio assemble {_ASSEMBLED[family]} --out FOLDER`" for family in families)
     return f"Fetch all parts and put them together once, {commands}, then ma.load(FOLDER)"
 
@@ -509,8 +509,7 @@ def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:
     if folder.is_dir() and not any((folder / name).exists() for name in _PROCESSOR_FILES):
         warn(
             f"{where} holds no processor ({' or '.join(_PROCESSOR_FILES)}): the model takes dicts of its own inputs, "
-            "not questions. Save the "
-            "processor into the folder, or build AudioLM(network, processor)"
+            "not questions. Save the processor into the folder, or build AudioLM(network, processor)"
         )
         return None
     try:
@@ -518,9 +517,9 @@ def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:
     except ImportError as error:
         raise ImportError(
             f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "
-            "'mechaudio[omni]'` brings what "
-            "Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's does, `pip install torchaudio` "
-            "what Granite Speech's and Fun-ASR's do. Without it, AudioLM(network) takes dicts of the network's inputs"
+            "'mechaudio[omni]'` brings what Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's "
+            "does, `pip install torchaudio` what Granite Speech's and Fun-ASR's do. Without it, AudioLM(network) takes "
+            "dicts of the network's inputs"
         ) from error
     except Exception as error:  # of files that are damaged, whatever the processor makes of them
         raise ValueError(

@@ -201,7 +201,7 @@ class Band:
 
     @property
     def inside(self) -> Bool[Tensor, "query key"]:
-        """Which keys the windows hold."""
+        """The keys that the windows hold."""
         return self.whole(self.real[None, None].float(), 0.0)[0, 0] > 0
 
     def whole(

@@ -76,7 +76,7 @@ class NetworkState:
         """Know that a hook point shows a module's input, which the network goes on with beside the module as well."""
         self._shown[path] = (
             f"what it takes and not the residual stream, which the hook point {point} reads there: remove it "
-            f"(handle.remove()), or register it on the module that it is about"
+            "(handle.remove()), or register it on the module that it is about"
         )
 
     def refuse_hooked(self, path: str, why: str, *, before: bool) -> None:

@@ -135,7 +135,7 @@ class Replay:
         return [path for path in left if left.isdisjoint(_around(path))]
 
     def _moments(self, site: Site) -> list[int]:
-        """When its value was there, call after call; never, in prompts without sound; the logits at last."""
+        """The moments at which its value was there, by call: none in prompts without sound, the end for logits."""
         path, _, what = site.location.removeprefix(f"{ROOT}.").rpartition(".")
         if what == "output" and path in self._calls:
             return self._calls[path].ends

@@ -41,8 +41,7 @@ def row_positions(batch: PromptBatch | None, rows: Rows, *, fill: bool = False) 
         if len(set(lengths)) > 1 or 0 in lengths:
             raise ValueError(
                 f"span {rows!r} has {lengths} positions in the rows of this batch; rows read together must be equally "
-                "many, and at "
-                "least one: group the questions, or give positions"
+                "many, and at least one: group the questions, or give positions"
             )
         return torch.tensor(span)
     wanted = [rows] if isinstance(rows, int) else list(rows)

@@ -90,7 +90,7 @@ def run(
 
 
 class RowsApart(NamedTuple):
-    """What runs on a group of prompts."""
+    """One group of prompts, with the hook points and interventions of its run."""
 
     prompts: PromptBatch
     points: list[HookPoint]

@@ -192,7 +192,7 @@ class Generation(Result):
         )
 
     def __exit__(self, *raised: object) -> None:
-        """Never come to: there is no block."""
+        """Do nothing: no block is ever entered."""
 
     def to_xarray(self) -> xarray.Dataset:
         """Return tokens and texts, and of what was recorded that of the prompt, with named axes."""

@@ -114,7 +114,7 @@ class BoundScoreEdit:
         return self if edit is self.edit else replace(self, edit=edit)
 
     def active(self, shared: Sequence[Sequence[int]] | None, n_positions: int) -> Bool[Tensor, "batch row"]:
-        """Which of the rows that a layer serves are this edit's own.
+        """Find this edit's own among the rows that a layer serves.
 
         Args:
             shared: Per prompt, the rows that are served; `None` for all.

@@ -51,7 +51,7 @@ class WindowMap(Shown):
 
 @checks_arguments
 def window_map(model: AudioLM, batch: PromptBatch | Mapping[str, Any]) -> WindowMap:
-    """Which frames of the audio tower attend to which; the tower runs up to the scores of its first attention.
+    """Find which frames of the audio tower attend to which; it runs up to the scores of its first attention.
 
     ```python
     pattern = ma.run(model, batch, record=["audio.pattern"]).cache["audio.pattern", 0]

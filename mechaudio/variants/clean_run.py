@@ -51,7 +51,7 @@ class CleanRun(Shown):
 
     @property
     def n_bytes(self) -> int:
-        """How much memory the keys and values take."""
+        """The memory that keys and values take, in bytes."""
         return 0 if self.prefix is None else self.prefix.n_bytes
 
 

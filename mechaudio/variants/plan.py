@@ -107,7 +107,7 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How variants run on prompts that run together.
+    """A plan of how variants run on prompts that run together.
 
     Attributes:
         chunks: Those that share; the first chunk runs along with the prompts.

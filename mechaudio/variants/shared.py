@@ -39,7 +39,7 @@ _ON_THEIR_OWN = {"attention_mask": None, "use_cache": False}
 
 @dataclass(eq=False)
 class Prefix:
-    """What the clean run leaves behind for variants that go through the layers later.
+    """The states that the clean run leaves behind for variants that go through the layers later.
 
     Attributes:
         batch: The prompts.
@@ -60,7 +60,7 @@ class Prefix:
 
     @property
     def n_bytes(self) -> int:
-        """How much memory the keys and values take."""
+        """The memory that keys and values take, in bytes."""
         each = (part for shared in self.shared.values() for part in (shared.keys, shared.values))
         return sum(part.untyped_storage().nbytes() for part in each)
 

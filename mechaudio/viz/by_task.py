@@ -73,7 +73,7 @@ def accuracy_by_task(evaluations: Evaluation | Mapping[str, Evaluation], title: 
 
 
 def _chosen(evaluation: Evaluation, title: str | None) -> go.Figure:
-    """How often each choice was chosen, of questions whose answers are not known."""
+    """Draw how often each choice was chosen, of questions whose answers are not known."""
     longest = max(map(len, evaluation.options), default=0)
     if not longest:
         raise ValueError(

@@ -113,16 +113,16 @@ def _draw(
 ) -> None:
     """The variants of one sweep, with bars to either side."""
     low, high = bootstrap_mean(mass.T, clips=variants.clips or None, confidence=confidence, seed=seed)
-    x = mass.mean(1)
-    answers = [one for one, drawn in zip(variants.changes(confidence), known, strict=True) if drawn]
-    y, bottom, top = (100 * np.array([getattr(one, end) for one in answers]) for end in ("value", "low", "high"))
-    names = [plain(one) for one, drawn in zip(variants.names, known, strict=True) if drawn]
+    x = mass.mean(1).astype(float)
+    changes = [change for change, drawn in zip(variants.changes(confidence), known, strict=True) if drawn]
+    y, bottom, top = (100 * np.array([getattr(change, end) for change in changes]) for end in ("value", "low", "high"))
+    names = [plain(variant) for variant, drawn in zip(variants.names, known, strict=True) if drawn]
     colour = CYCLE[index % len(CYCLE)]
     hover = [
-        f"{plain(name) + '<br>' if name else ''}{one}<br>attention {number(here, 1, '+')} points, "
+        f"{plain(name) + '<br>' if name else ''}{variant}<br>attention {number(here, 1, '+')} points, "
         f"{ends(left, right, 1, '+', confidence=confidence)}<br>right answers {number(there, 1, '+')} points, "
         f"{ends(under, over, 1, '+', confidence=confidence)}"
-        for one, here, left, right, there, under, over in zip(names, x, low, high, y, bottom, top, strict=True)
+        for variant, here, left, right, there, under, over in zip(names, x, low, high, y, bottom, top, strict=True)
     ]
     bars = {"width": 0, "color": faded(colour, 0.5)}
     figure.add_scatter(

@@ -20,6 +20,7 @@ from mechaudio.viz.theme import (
     CYCLE,
     INK,
     band,
+    ends,
     full_colour,
     label_axis,
     laid_out,
@@ -154,11 +155,11 @@ def _drawn(found: EffectMap, tokens: Sequence[str] | None, confidence: float, re
     flips = found.flips if isinstance(found, PatchingMap) else None
     hover = []
     for place in np.ndindex(mean.shape):
-        where = ", ".join(f"{axis} {own[at]}" for axis, own, at in zip(found.axes, names, place, strict=True))
+        where = ", ".join(f"{axis} {labels[at]}" for axis, labels, at in zip(found.axes, names, place, strict=True))
         lines = [plain(where), f"{mean[place]:.3f}"]
         if not np.isnan(low[place]):
-            lines[1] += f", {100 * confidence:g}% interval {low[place]:.3f} to {high[place]:.3f}"
-        lines.append(f"n = {counted[place]} pairs" + of_clips(int(counted[place]), int(clips[place])))
+            lines[1] += f", {ends(float(low[place]), float(high[place]), 3, confidence=confidence)}"
+        lines.append(f"n = {n_of(counted[place], 'pair')}" + of_clips(int(counted[place]), int(clips[place])))
         if flips is not None:
             lines.append(f"another answer in {flips[place]:.0%} of all pairs with this place")
         hover.append("<br>".join(lines))

@@ -109,9 +109,8 @@ def _pair(found: EffectMap, question: AudioQuestion, pair: int | None) -> int:
         pairs = [index for index, name in enumerate(found.ids) if name == question.id]
         if len(pairs) != 1:
             raise ValueError(
-                f"the map has {n_of(len(pairs), 'pair')} whose clean question is {question.id!r}: say "
-                "which one with pair=, 0 "
-                f"to {len(found.ids) - 1}"
+                f"the map has {n_of(len(pairs), 'pair')} whose clean question is {question.id!r}: say which one with "
+                f"pair=, 0 to {len(found.ids) - 1}"
             )
         (pair,) = pairs
     elif not 0 <= pair < len(found.ids):

@@ -166,9 +166,8 @@ def pattern(
     places = range(n_queries) if queries is None and n_queries == n_keys else queries
     if places is None or len(places) != n_queries:
         raise ValueError(
-            f"weights holds {n_of(n_queries, 'query row')} for {n_of(n_keys, 'key')}: give queries= "
-            "the position of each row, "
-            f"got {queries}"
+            f"weights holds {n_of(n_queries, 'query row')} for {n_of(n_keys, 'key')}: give queries= the position of "
+            f"each row, got {queries}"
         )
     spans = {} if spans is None else spans
     known = {position for role in _ROLES for position in spans.get(role, ())} or set(range(n_keys))

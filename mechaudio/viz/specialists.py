@@ -37,7 +37,7 @@ def specialist_map(scores: HeadScores, *, level: float = 0.05) -> go.Figure:
         f"Heads whose audio attention goes with right answers (n = {n_of(len(correct), 'question')}, "
         f"{correct.sum()} right)",
         unit="r",
-        note=f"dots: q < {level:g} among the {n_of(varies.sum(), 'head')} that vary"
+        note=f"dots: q < {level:g} among the {n_of(varies.sum(), 'head that varies', 'heads that vary')}"
         + (f"; empty: {n_of(empty, 'head')} without a correlation" if empty else ""),
         signed=True,
         decimals=2,

@@ -62,19 +62,20 @@ class _Cells:
 
 
 def _of_answers(variants: Variants, confidence: float) -> _Cells:
-    found, changes = variants.accuracies(confidence), variants.changes(confidence)
+    accuracies, changes = variants.accuracies(confidence), variants.changes(confidence)
     in_points = [
-        Estimate(100 * one.value, 100 * one.low, 100 * one.high, one.n, confidence, one.method) for one in changes
+        Estimate(100 * change.value, 100 * change.low, 100 * change.high, change.n, confidence, change.method)
+        for change in changes
     ]
     return _Cells(
         what="Right answers",
-        values=[100 * one.value for one in found],
+        values=[100 * accuracy.value for accuracy in accuracies],
         baseline=100 * float(variants.clean_correct.mean()),
         changes=in_points,
         hover=[
-            f"{one.value:.1%} right, {one.count} of {one.n}<br>"
-            f"{100 * confidence:g}% interval {100 * one.low:.1f} to {one.high:.1%}"
-            for one in found
+            f"{accuracy.value:.1%} right, {accuracy.count} of {accuracy.n}<br>"
+            f"{ends(100 * accuracy.low, 100 * accuracy.high, 1, unit='%', confidence=confidence)}"
+            for accuracy in accuracies
         ],
         unit="%",
         decimals=0,
@@ -87,9 +88,8 @@ def _of_margins(sweep: xarray.Dataset, confidence: float, seed: int) -> _Cells:
     unknown = np.flatnonzero(~np.isfinite([*margins, clean]).all(0))
     if len(unknown):
         raise ValueError(
-            f"the margin of {len(unknown)} of {n_of(len(clean), 'question')} is not a number, as "
-            "where no answer is known; the "
-            f"first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
+            f"the margin of {len(unknown)} of {n_of(len(clean), 'question')} is not a number, as where no answer is "
+            f"known; the first is {str(sweep.question.values[unknown[0]])!r}: leave them out, "
             "data.isel(question=np.isfinite(data.clean_margin))"
         )
     clips = sweep["clip"].values if "clip" in sweep.coords else None

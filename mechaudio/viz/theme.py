@@ -267,9 +267,9 @@ def ends(low: float, high: float, decimals: int, sign: str = "", unit: str = "",
     )
 
 
-def with_unit(number: str, unit: str) -> str:
+def with_unit(text: str, unit: str) -> str:
     """A number with its unit, between them a space unless it is a percent sign."""
-    return f"{number}{unit if unit == '%' else f' {unit}'}".rstrip()
+    return f"{text}{unit if unit == '%' else f' {unit}'}".rstrip()
 
 
 TITLE_LETTERS, NOTE_LETTERS = 66, 100
@@ -342,7 +342,7 @@ def _wrapped(text: str, letters: int) -> str:
 
 
 def of_words(result: Result) -> str:
-    """Which words a figure's numbers are of, such as `, of 'dog' against 'cat'`; nothing where they are of letters."""
+    """The words that a figure's numbers are of, such as `, of 'dog' against 'cat'`; nothing for letters."""
     return against([names for names in target_names(result.provenance.settings) if names is not None])
 
 

@@ -240,7 +240,7 @@ def test_other_weights_of_the_same_name_are_refused(tmp_path):
     asked = toy_questions(1, seed=3)
     evaluate(model, asked, out=tmp_path)
     model.network.get_submodule(model.adapter.unembed).weight.data += 0.5
-    with pytest.raises(ValueError, match=r"is of another run: weights differ in 1 parts of the network \(lm_head\)"):
+    with pytest.raises(ValueError, match=r"is of another run: weights differ in 1 part of the network \(lm_head\)"):
         evaluate(model, asked, out=tmp_path)
 
 

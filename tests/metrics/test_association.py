@@ -98,8 +98,8 @@ def test_correlations_print_the_strongest_and_go_into_json():
     [
         (np.ones((3, 2)), [True, False], ValueError, "values has 3, correct has 2"),
         (np.ones((2, 2)), [True, False], ValueError, "at least 3 questions, got 2"),
-        (np.arange(3), [True, True, True], ValueError, "all 3 answers are right"),
-        (np.arange(3), [False, False, False], ValueError, "all 3 answers are wrong"),
+        (np.arange(3), [True, True, True], ValueError, "every answer is right"),
+        (np.arange(3), [False, False, False], ValueError, "every answer is wrong"),
         (np.ones((3, 0)), [True, False, True], ValueError, r"no columns, its shape is \[3, 0\]"),
         ([[1, np.nan], [2, 1], [3, 1]], [True, False, True], ValueError, r"NaN or infinity in 1 of 2 columns, \(1,\)"),
         (np.array(1.0), [True, False, True], ValueError, "one row per sample, got the single number 1.0"),

@@ -150,9 +150,8 @@ def tuned_lens(
     train, test = ([one for one, own in zip(listed, drawn, strict=True) if own == side] for side in (True, False))
     if not train or not test:
         raise ValueError(
-            f"of {n_of(len(listed), 'question')} {len(train)} are for training and {len(test)} held "
-            "out: give more questions, "
-            "or another held_out= or seed="
+            f"of {n_of(len(listed), 'question')} {len(train)} are for training and {len(test)} held out: give more "
+            "questions, or another held_out= or seed="
         )
     depths = depth_names(model)[:-1]
     device = model.network.get_submodule(model.adapter.unembed).weight.device

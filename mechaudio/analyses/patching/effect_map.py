@@ -110,7 +110,7 @@ class EffectMap(Result):
     def excludes_no_effect(
         self, low: Float[np.ndarray, "*axis"], high: Float[np.ndarray, "*axis"]
     ) -> Bool[np.ndarray, "*axis"]:
-        """Which intervals lie on one side of `no_effect`, by more than rounding."""
+        """Mark the intervals that lie on one side of `no_effect`, by more than rounding."""
         return (low - self.no_effect > ROUNDING) | (self.no_effect - high > ROUNDING)
 
     def top(self, n: int = 10) -> list[tuple[dict[str, Any], float]]:
@@ -185,18 +185,17 @@ def agreement(
         mine, theirs = getattr(estimated, name), getattr(exact, name)
         if mine != theirs:
             raise ValueError(f"the maps have another {name}, {mine} and {theirs}: compare like with like")
-    one, other = estimated.mean(), exact.mean()
-    both = ~np.isnan(one) & ~np.isnan(other)
-    both = both if places is None else both & places
-    one, other = one[both], other[both]
-    if len(one) < 3:
-        raise ValueError(f"a correlation takes at least three places, got {len(one)}")
-    n = min(10, len(one))
-    best = [set(largest_first(np.abs(mean - exact.no_effect))[:n].tolist()) for mean in (one, other)]
+    means = np.stack([estimated.mean(), exact.mean()])
+    both = ~np.isnan(means).any(0)
+    mine, theirs = means[:, both if places is None else both & places]
+    if len(mine) < 3:
+        raise ValueError(f"a correlation takes at least three places, got {len(mine)}")
+    n = min(10, len(mine))
+    best = [set(largest_first(np.abs(mean - exact.no_effect))[:n].tolist()) for mean in (mine, theirs)]
     return {
-        "pearson": float(pearsonr(one, other)[0]),
-        "spearman": float(spearmanr(one, other)[0]),
-        "error": float(np.abs(one - other).max()),
+        "pearson": float(pearsonr(mine, theirs)[0]),
+        "spearman": float(spearmanr(mine, theirs)[0]),
+        "error": float(np.abs(mine - theirs).max()),
         "top": len(best[0] & best[1]) / n,
-        "places": float(len(one)),
+        "places": float(len(mine)),
     }

@@ -67,7 +67,7 @@ class Contrast(Shown):
 
     @property
     def right(self) -> Bool[np.ndarray, "pair choice"]:
-        """Which choices are right for the clean prompt; two, where a question has the answer twice."""
+        """The choices that are right for the clean prompt; two, where a question has the answer twice."""
         return _right(self.clean)
 
     @property

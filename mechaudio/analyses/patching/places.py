@@ -52,7 +52,7 @@ class Ground:
         return np.stack(sums, axis=1)
 
     def there(self, n_pairs: int) -> Bool[np.ndarray, "place pair"]:
-        """Which pairs have which place."""
+        """Mark the pairs that have each place."""
         return np.array(
             [[(mask & (self.row == pair)).any() for pair in range(n_pairs)] for mask in self.places.values()]
         )
@@ -142,7 +142,7 @@ def seconds(middles: Sequence[dict[int, float]], window: float | int) -> Places:
 def frame_windows(
     row: Int[np.ndarray, "clip frame"], middle: Float[np.ndarray, "clip frame"] | None, window: float | int | None
 ) -> dict[str | float, Bool[np.ndarray, "clip frame"]]:
-    """Which frames of a tower or of its features lie in which window of seconds; all in one place without a window.
+    """Divide frames of a tower or of its features into windows of seconds; all in one place without a window.
 
     Args:
         row: The prompt that each frame belongs to.

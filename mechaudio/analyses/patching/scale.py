@@ -16,7 +16,6 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechaudio.arguments import n_of
 from mechaudio.interventions.selecting import check_choice
 from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
@@ -140,9 +139,8 @@ class Scale:
         """
         if not self.defined.any():
             raise ValueError(
-                f"clean and corrupted runs agree in all {n_of(len(self.clean), 'pair')}, so there is "
-                "no scale to put anything "
-                "on: corrupt more, choose another metric, or ask questions whose answers the sound decides"
+                f"clean and corrupted runs agree in every pair ({len(self.clean)} here), so there is no scale to put "
+                "anything on: corrupt more, choose another metric, or ask questions whose answers the sound decides"
             )
         flat = found.reshape(-1, found.shape[-1])
         change, gap = self._sums(flat, self.defined[None].astype(np.float64))

@@ -44,7 +44,7 @@ class Silero:
 
     @staticmethod
     def installed() -> bool:
-        """Whether the package is there."""
+        """Return whether the package is there."""
         return find_spec("silero_vad") is not None
 
     def __reduce__(self) -> tuple[type[Silero], tuple[()]]:

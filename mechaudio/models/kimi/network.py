@@ -114,7 +114,7 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
         return self._counted(input_features_mask, 0).sum(-1).tolist()
 
     def _counted(self, mask: Tensor, width: int) -> Bool[Tensor, "window token"]:
-        """Which of so many tokens of every window are audio tokens; of more, if a window makes them."""
+        """Mark those of so many tokens of every window that are audio tokens; of more, if a window makes them."""
         counts = (mask.sum(-1) + MEL_FRAMES - 1) // MEL_FRAMES
         longest = max(width, int(counts.max()))
         return torch.arange(longest, device=mask.device) < rearrange(counts, "window -> window 1")

@@ -72,7 +72,7 @@ class SpeechTokenizer(PreTrainedModel):
         return ((rows**2).sum(-1) - 2 * pooled @ rows.mT).argmin(-1)
 
     def _blocks(self, real: Bool[Tensor, "window frame"], dtype: torch.dtype) -> Float[Tensor, "window 1 frame frame"]:
-        """What is added to scores: nothing where a frame is seen, minus infinity elsewhere."""
+        """The mask that is added to scores: nothing where a frame is seen, minus infinity elsewhere."""
         frames = torch.arange(real.shape[-1], device=real.device)
         block = frames // self.config.quantize_causal_block_size
         seen = (block[:, None] >= block[None]) & rearrange(real, "window key -> window 1 1 key")

@@ -76,9 +76,8 @@ def fast_tokenizer(folder: Path, codes_offset: int, vocab_size: int) -> PreTrain
     control = control_tokens(len(ranks), codes_offset)
     if len(control) <= max(_NAMED):
         raise ValueError(
-            f"checkpoint: {RANKS} has {n_of(len(ranks), 'rank')}, and codes begin at {codes_offset}: "
-            "there is no room for the "
-            f"{max(_NAMED) + 1} control tokens between them. Is it Kimi-Audio's?"
+            f"checkpoint: {RANKS} has {n_of(len(ranks), 'rank')}, and codes begin at {codes_offset}: there is no room "
+            f"for the {max(_NAMED) + 1} control tokens between them. Is it Kimi-Audio's?"
         )
     letters = bytes_to_unicode()
     written = {token: "".join(letters[byte] for byte in token) for token in ranks}
