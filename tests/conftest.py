@@ -3,15 +3,15 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+import beartype.door  # noqa: F401 - before nnsight, which gives every object a method that this import trips over
 import joblib
 import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
 
-#: What mechaudio imports, in this order: nnsight gives every object a method that importing beartype.door trips over.
+#: What mechaudio imports.
 IMPORTED = (
-    "beartype.door",
     "datasets",
     "nnsight",
     "scipy.stats",
