@@ -96,7 +96,7 @@ def chunk_damage(file: BufferedIOBase) -> str:
             rest = file.read()
             if not rest.strip(b"\0"):
                 return ""
-            return f"holds {len(rest)} bytes behind its sound that are no part of it{UNFINISHED}"
+            return f"holds, behind its sound, {n_of(len(rest), 'byte')} of something else{UNFINISHED}"
         if name == b"ds64":
             long_size = int.from_bytes(file.read(16)[8:], "little")
         at += len(head)
