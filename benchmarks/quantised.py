@@ -1,4 +1,4 @@
-"""What holds in networks whose weights bitsandbytes keeps in 8 or 4 bits: reading, editing, steering, generation.
+"""Compares networks whose weights bitsandbytes keeps in 8 or 4 bits: reading, editing, steering, generation.
 
     python benchmarks/quantised.py                 # Qwen2-Audio's class with 4 layers, on a GPU or the CPU
     python benchmarks/quantised.py --large         # with layers of Qwen2-Audio-7B's size, eight of them, on a GPU

@@ -69,9 +69,7 @@ class MataVerb(StudyVerb):
             model,
             questions,
             settings=settings,
-            out=arguments.out / "results",
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
+            **self.running(arguments),
         )
 
 

@@ -54,9 +54,7 @@ class SpecialistsVerb(StudyVerb):
             model,
             questions,
             settings=settings,
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
-            out=arguments.out / "results",
+            **self.running(arguments),
         )
 
     def remarks(self, result: Any, arguments: argparse.Namespace) -> Sequence[str]:

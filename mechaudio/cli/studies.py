@@ -80,6 +80,14 @@ class StudyVerb(ABC):
             questions: What it is asked.
         """
 
+    def running(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Return the options of running that every study of answers takes: its folder, batches and workers."""
+        return {
+            "out": arguments.out / "results",
+            "batch_size": arguments.batch_size,
+            "workers": arguments.workers,
+        }
+
     def report(self, result: Any, questions: "Sequence[AudioQuestion]") -> "Report":  # noqa: ARG002 - most need none
         """Say what is told of the result."""
         from mechaudio.report.study_page import report_of

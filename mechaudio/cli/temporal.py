@@ -80,9 +80,7 @@ class TemporalVerb(StudyVerb):
             model,
             questions,
             settings=settings,
-            out=arguments.out / "results",
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
+            **self.running(arguments),
         )
 
 

@@ -31,7 +31,7 @@ from mechaudio.models.features import to_the_largest, unmerged
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
 from mechaudio.models.keywords import inputs_of, refuse_unknown
-from mechaudio.models.network import Network
+from mechaudio.models.network import Network, device_of
 from mechaudio.models.opened_model import OpenedModel
 
 
@@ -42,9 +42,7 @@ def input_device(network: Network) -> torch.device:
     """
     if get_worker_info() is not None:
         return torch.device("cpu")
-    embeddings = network.get_input_embeddings()
-    executes = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)  # a device, or a GPU's number
-    return next(embeddings.parameters()).device if executes is None else torch.device(executes)
+    return device_of(network.get_input_embeddings())
 
 
 def place(network: Network, adapter: Adapter, inputs: Mapping[str, Any]) -> dict[str, Any]:

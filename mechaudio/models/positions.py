@@ -53,11 +53,20 @@ def select(batch: PromptBatch, where: Where) -> Positions:
             f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here); got "
             f"{n_of(len(rows), 'list')}"
         )
+    return tuple(tuple(sorted(set(row))) for row in from_the_start(batch, rows))
+
+
+def from_the_start(batch: PromptBatch, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Count positions from the start of the prompts, those below zero from the end.
+
+    Raises:
+        IndexError: A position outside the prompts.
+    """
     n_positions = batch.n_positions - batch.n_forced
     for position in {position for row in rows for position in row}:
         if not -n_positions <= position < n_positions:
             raise IndexError(f"position {position} is outside the prompts of {n_of(n_positions, 'position')}")
-    return tuple(tuple(sorted({position % n_positions for position in row})) for row in rows)
+    return [[position % n_positions for position in row] for row in rows]
 
 
 def _span(batch: PromptBatch, part: str) -> Positions:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from mechaudio.models.network import Network
+from mechaudio.models.network import Network, device_of
 from mechaudio.showing import Shown
 
 #: What a stack may lack.
@@ -219,12 +219,9 @@ class Stack(Shown):
     def _through_gate(self, place: Between, network: Network, layer: int, *, stream: float, added: float) -> Tensor:
         """Call a gate with a stream and something to add that are one number everywhere."""
         gate = network.get_submodule(f"{self.path(layer)}.{self.gates[place]}")
-        executes = getattr(getattr(gate, "_hf_hook", None), "execution_device", None)  # where it is offloaded
-        like = next(gate.parameters())
-        like = like if executes is None else torch.empty(0, dtype=like.dtype, device=executes)
-        width = self.own_config(network.config).hidden_size
+        like = next(gate.parameters()).new_empty(self.own_config(network.config).hidden_size, device=device_of(gate))
         with torch.no_grad():  # by its forward: this is not one of the calls that a run makes and hooks see
-            return gate.forward(like.new_full((width,), stream), like.new_full((width,), added))
+            return gate.forward(torch.full_like(like, stream), torch.full_like(like, added))
 
     def adds(self, point: str) -> str | None:
         """Path inside a layer of the module whose output, multiplied by `times`, is `attn_out` or `mlp_out`."""

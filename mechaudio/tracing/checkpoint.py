@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,8 @@ def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dic
             ) from error
     folder = folder_of(where, hub)
     refuse_unaccounted(network, adapter, info, weights_of(folder, where))
-    _refuse_two_sets(folder, options.get("variant"))
-    _refuse_two_for_one(network, folder, options.get("variant"), info["unexpected_keys"])
+    files = _files_of_tensors(folder, options.get("variant"))
+    _refuse_two_for_one(network, {name: file for name, file in files.items() if name not in info["unexpected_keys"]})
     _refuse_quantised(network, folder)
     _refuse_no_numbers(network, weights_of(folder, where))
     if hasattr(network, "peft_config") and report:  # then the info is about the adapter's tensors alone
@@ -137,8 +137,8 @@ def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any],
         )
 
 
-def _refuse_two_sets(folder: Path, variant: str | None) -> None:
-    """Refuse a folder in which a tensor is there twice: which of them was meant, nobody says.
+def _files_of_tensors(folder: Path, variant: str | None) -> dict[str, Path]:
+    """Return the file of each tensor, and refuse a folder in which one is there twice: which was meant, nobody says.
 
     Raises:
         ValueError: There are whole weights beside those in parts, a tensor is in two parts, or the index of the parts
@@ -147,7 +147,7 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
     suffix = f".{variant}" if variant else ""
     whole, index = folder / f"model{suffix}.safetensors", folder / f"model.safetensors.index{suffix}.json"
     if not index.is_file():
-        return
+        return dict.fromkeys(_header(whole), whole) if whole.is_file() else {}
     try:
         parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         elsewhere = [part for part in parts if Path(part).name != part]
@@ -170,44 +170,39 @@ def _refuse_two_sets(folder: Path, variant: str | None) -> None:
     for part in parts:
         for name in _header(folder / part):
             parts_with.setdefault(name, []).append(part)
-    twice = [
-        f"{name} in {' and '.join(files)}" for name, files in parts_with.items() if len(files) > 1 and name[:2] != "__"
-    ]
+    twice = [f"{name} in {' and '.join(files)}" for name, files in parts_with.items() if len(files) > 1]
     if twice:
         raise ValueError(
             f"the weights in {str(folder)!r} hold {n_of(len(twice), 'tensor')} twice ({_some(twice)}): fetch or save "
             "them again"
         )
+    return {name: folder / part for name, (part,) in parts_with.items()}
 
 
-def _refuse_two_for_one(network: Network, folder: Path, variant: str | None, left_out: Iterable[str]) -> None:
+def _refuse_two_for_one(network: Network, files: Mapping[str, Path]) -> None:
     """Refuse two tensors for one place: transformers knows some places by an older name, too, and takes the last.
+
+    Args:
+        network: The network.
+        files: The file of each tensor that is not left out.
 
     Raises:
         ValueError: Tensors with the end of a name in common, such as `lm_head.weight`, are more in the file than in the
             network, and hold different numbers.
     """
-    suffix = f".{variant}" if variant else ""
-    index = folder / f"model.safetensors.index{suffix}.json"
-    whole = folder / f"model{suffix}.safetensors"
-    parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else ()
-    files = [folder / part for part in parts] or [file for file in (whole,) if file.is_file()]
-    where = {name: file for file in files for name in _header(file)}
-    for name in ("__metadata__", *left_out):
-        where.pop(name, None)
     places = Counter(end for name in network.state_dict() for end in _ends(name))
     rivals: dict[str, list[str]] = {}
-    for name in where:
+    for name in files:
         for end in _ends(name):
-            if end in where:
+            if end in files:
                 rivals.setdefault(end, []).append(name)
     for end, names in rivals.items():
         if not 0 < places[end] < len(names):
             continue
-        tensors = [_tensor(where[name], name) for name in names]
+        tensors = [_tensor(files[name], name) for name in names]
         if any(not torch.equal(tensors[0], other) for other in tensors[1:]):
             raise ValueError(
-                f"the weights in {str(folder)!r} hold {' and '.join(names)}, with different numbers, for "
+                f"the weights in {str(files[end].parent)!r} hold {' and '.join(names)}, with different numbers, for "
                 f"{n_of(places[end], 'place')} in this {type(network).__name__}: take out the one that is not meant"
             )
 
@@ -261,7 +256,7 @@ def _refuse_quantised(network: Network, folder: Path) -> None:
             "upgrade it, or install what it needs"
         )
     for file in sorted(folder.glob("*.safetensors")):
-        stored = {name: about["dtype"] for name, about in _header(file).items() if name != "__metadata__"}
+        stored = {name: about["dtype"] for name, about in _header(file).items()}
         other = [
             f"{name} as {dtype}"
             for name, dtype in stored.items()
@@ -280,8 +275,11 @@ def _method(quantisation: Any) -> Any:
 
 
 def _header(file: Path) -> dict[str, Any]:
+    """Read what a safetensors file says of each of its tensors."""
     with file.open("rb") as opened:
-        return json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        tensors = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    tensors.pop("__metadata__", None)
+    return tensors
 
 
 def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:

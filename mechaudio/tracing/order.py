@@ -45,8 +45,8 @@ def _message(location: str, exchange: Exchange) -> str:
     right = sorted(_distinct(exchange.asked), key=lambda asked: (*order_of(asked.name, asked.layer), asked.rows))
     return (
         f"{site.address} was asked for when the model had already passed it. Inside one trace block, ask in the order "
-        f"of computation: {', '.join(one.address for one in right)}. Where order is inconvenient, ma.run(model, batch, "
-        "record=[...]) takes any"
+        f"of computation: {', '.join(request.address for request in right)}. Where order is inconvenient, "
+        "ma.run(model, batch, record=[...]) takes any"
     )
 
 

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mechaudio.arguments import n_of
-from mechaudio.models.positions import select
+from mechaudio.models.positions import from_the_start, select
 from mechaudio.models.prompt import PromptBatch
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import Rows, in_tower
@@ -55,11 +54,7 @@ def row_positions(batch: PromptBatch | None, rows: Rows, *, fill: bool = False) 
             f"positions are given for all prompts at once, or as one list per prompt ({batch.n_rows} here), equally "
             f"long; got {rows!r}"
         )
-    n_positions = batch.n_positions - batch.n_forced
-    for position in {position for positions in wanted for position in positions}:
-        if not -n_positions <= position < n_positions:
-            raise IndexError(f"position {position} is outside the prompts of {n_of(n_positions, 'position')}")
-    return torch.tensor([list(positions) for positions in wanted]) % n_positions
+    return torch.tensor(from_the_start(batch, wanted))
 
 
 def _filled(rows: Sequence[list[int]]) -> list[list[int]]:

@@ -97,6 +97,18 @@ class RowsApart(NamedTuple):
     interventions: list[Intervention]
 
 
+def groups_apart(model: AudioLM, prompts: PromptBatch) -> list[list[int]]:
+    """Return the rows that run together: all, but where padding leaks between clips of different lengths.
+
+    Warns:
+        UserWarning: There are several groups.
+    """
+    groups = padding_groups(model.adapter, prompts)
+    if len(groups) > 1:
+        warn_of_leaks(model.adapter, f"they run in {n_of(len(groups), 'group')} of rows, which takes longer")
+    return groups
+
+
 def in_groups(
     model: AudioLM,
     prompts: PromptBatch,
@@ -111,10 +123,9 @@ def in_groups(
     Warns:
         UserWarning: It is split.
     """
-    groups = padding_groups(model.adapter, prompts)
+    groups = groups_apart(model, prompts)
     if len(groups) == 1:
         return groups, [RowsApart(prompts, points, list(interventions))]
-    warn_of_leaks(model.adapter, f"they run in {n_of(len(groups), 'group')} of rows, which takes longer")
     return groups, [
         RowsApart(
             part_of(model.adapter, prompts, rows),

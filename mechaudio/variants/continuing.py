@@ -169,10 +169,10 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
         register(model, batch, (), lists[0], _nothing_is_kept)
         return
     exchange, n, members = model.exchange, batch.n_rows, list[Member]()
-    for place, interventions in enumerate(lists):
+    for index, interventions in enumerate(lists):
         with exchange.only(Requests()) as requests:
             register(model, batch, (), interventions, _nothing_is_kept)
-        members.append((slice(place * n, (place + 1) * n), requests))
+        members.append((slice(index * n, (index + 1) * n), requests))
     layers = model.site_map.layers["decoder"]
     for attention in (sites["z"].module for sites in layers):
         if concerned := [(rows, requests) for rows, requests in members if requests.inside(attention)]:

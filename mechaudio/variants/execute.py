@@ -13,17 +13,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from mechaudio.arguments import n_of
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import padding_groups, part_of
+from mechaudio.models.grouping import part_of
 from mechaudio.progress import bar
-from mechaudio.tracing.audio_lm import AudioLM, warn_of_leaks
+from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import bind, edits_of
 from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.generation import generate
 from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import chunk_bytes, memory_of
-from mechaudio.tracing.run import run
+from mechaudio.tracing.run import groups_apart, run
 from mechaudio.variants.clean_run import CleanRun
 from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
 from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
@@ -166,9 +165,7 @@ def _jobs(work: _Work) -> list[Job]:
     why = why or why_not_shared(model)
     if clean is not None and clean.prefix is not None and why is None:
         return [(work.rows, list(variants), None)]
-    groups = padding_groups(model.adapter, batch)
-    if len(groups) > 1:
-        warn_of_leaks(model.adapter, f"they run in {n_of(len(groups), 'group')} of rows, which takes longer")
+    groups = groups_apart(model, batch)
     if why is not None:
         return [(group, list(variants), why) for group in groups]
     jobs = list[Job]()

@@ -99,10 +99,10 @@ def test_the_tower_ran_and_another_recording_gives_another_result(opened, family
 @pytest.mark.parametrize("family", ["qwen2_audio", "voxtral"])
 def test_questions_in_several_batches_give_what_one_batch_gives(opened, family):
     model, _ = opened(family)
-    asked = [QUESTIONS[0], QUESTIONS[1], replace(QUESTIONS[1], id="c", caption="a dog barks")]
+    questions = [QUESTIONS[0], QUESTIONS[1], replace(QUESTIONS[1], id="c", caption="a dog barks")]
     for analysis in (ma.analyses.audio_attention, ma.analyses.attention_mass):
-        together = analysis(model, asked, condition="silence", batch_size=3)
-        apart = analysis(model, asked, condition="silence", batch_size=1, progress=False)
+        together = analysis(model, questions, condition="silence", batch_size=3)
+        apart = analysis(model, questions, condition="silence", batch_size=1, progress=False)
         for name, value in vars(together).items():
             if isinstance(value, np.ndarray):
                 np.testing.assert_allclose(getattr(apart, name), value, atol=1e-5, err_msg=name)
@@ -116,9 +116,9 @@ def test_a_role_that_only_some_batches_have_is_measured_in_all(opened):
     model, _ = opened("qwen2_audio")
     open_question = ma.AudioQuestion(QUESTIONS[0].audio, "What is heard?", id="open")
     for analysis in (ma.analyses.audio_attention, ma.analyses.attention_mass):
-        found = analysis(model, [open_question, *QUESTIONS], batch_size=1)
-        assert "choices" in found.roles
-        choices = found.mass[..., found.roles.index("choices")]
+        attention = analysis(model, [open_question, *QUESTIONS], batch_size=1)
+        assert "choices" in attention.roles
+        choices = attention.mass[..., attention.roles.index("choices")]
         last = choices if analysis is ma.analyses.audio_attention else choices[..., -1]  # [question, layer, head]
         assert np.nanmax(choices[0]) == 0 < last[1:].max((1, 2)).min()
 

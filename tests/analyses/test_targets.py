@@ -324,10 +324,10 @@ def last_logits(model, batch, before=None, after=None):
 @pytest.mark.parametrize("receiver", [("mlp", 4), ("q", 4, 2)], ids=str)
 def test_a_path_on_a_target_is_that_of_its_definition_by_hooks_of_torch(tiny, questions, receiver):
     (sends, head), (part, reads, *heads) = (2, 1), receiver
-    heard, deaf = (ma.prompt(tiny, questions, condition=condition) for condition in ("audio", "silence"))
+    audio, silence = (ma.prompt(tiny, questions, condition=condition) for condition in ("audio", "silence"))
     width = tiny.network.get_submodule(tiny.adapter.decoder.layers)[0].self_attn.head_dim
-    logits, clean = last_logits(tiny, heard)
-    _, corrupted = last_logits(tiny, deaf)
+    logits, clean = last_logits(tiny, audio)
+    _, corrupted = last_logits(tiny, silence)
 
     def sent(z):
         z[..., head * width : (head + 1) * width] = corrupted[sends, "z"][..., head * width : (head + 1) * width]
@@ -336,21 +336,21 @@ def test_a_path_on_a_target_is_that_of_its_definition_by_hooks_of_torch(tiny, qu
     on_the_way = [(layer, name) for layer in range(sends, reads + 1) for name in ("attention", "mlp")]
     on_the_way = on_the_way[1 : on_the_way.index((reads, "attention" if part == "q" else "mlp"))]
     frozen = {key: lambda _, key=key: clean[key] for key in on_the_way}
-    _, received = last_logits(tiny, heard, before={sends: sent}, after=frozen)
+    _, received = last_logits(tiny, audio, before={sends: sent}, after=frozen)
     columns = slice(heads[0] * width, (heads[0] + 1) * width) if heads else slice(None)
 
     def changed(value):
         value[..., columns] = received[reads, part][..., columns]
         return value
 
-    patched, _ = last_logits(tiny, heard, after={(reads, part): changed})
-    words = [forward(tiny, heard, text)[1][0] for text in WORDS]
-    found = ma.analyses.path_patching(
+    patched, _ = last_logits(tiny, audio, after={(reads, part): changed})
+    words = [forward(tiny, audio, text)[1][0] for text in WORDS]
+    paths = ma.analyses.path_patching(
         tiny, questions, target=WORDS[0], foil=WORDS[1], receiver=receiver, sender=("head", sends, head), progress=False
     )
-    close(found.clean_logits, logits[:, words])
-    close(found.logits[0], patched[:, words])
-    assert np.abs(found.logits[0] - found.clean_logits).max() > 1e-3  # the path carries something
+    close(paths.clean_logits, logits[:, words])
+    close(paths.logits[0], patched[:, words])
+    assert np.abs(paths.logits[0] - paths.clean_logits).max() > 1e-3  # the path carries something
 
 
 def change_per_step(model, question, estimated, words, step):

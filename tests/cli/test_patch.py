@@ -70,13 +70,13 @@ def test_the_planted_head_is_what_the_command_finds(tmp_path, capsys):
 def test_words_are_measured_in_the_place_of_letters_and_stand_in_the_command(tmp_path, capsys):
     words = ["--over", "layer", "--target", "A", "--foil", "B", "--whole", "--window-seconds", "1", "--batch-size", "2"]
     assert patch(*words, "--out", str(tmp_path), "--json") == 0
-    found = PatchingMap.load(tmp_path / "results")
-    asked = ma.data.toy_questions.questions(4, seed=3)
+    written = PatchingMap.load(tmp_path / "results")
+    questions = ma.data.toy_questions.questions(4, seed=3)
     expected = ma.analyses.activation_patching(
-        ma.load("toy", prove=False), asked, over="layer", target="A", foil="B", whole=True, progress=False
+        ma.load("toy", prove=False), questions, over="layer", target="A", foil="B", whole=True, progress=False
     )
-    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
-    assert found.provenance.settings["targets"] == expected.provenance.settings["targets"]
+    np.testing.assert_allclose(written.logits, expected.logits, atol=1e-5)
+    assert written.provenance.settings["targets"] == expected.provenance.settings["targets"]
     assert json.loads(capsys.readouterr().out)["results"] == str(tmp_path / "results")
     command = command_on((tmp_path / "index.html").read_text(encoding="utf-8"))
     assert "--over layer --corrupted silence" in command

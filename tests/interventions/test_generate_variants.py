@@ -65,12 +65,12 @@ def variants_of(model, inputs):
 def one_by_one(model, inputs, variants, n=N):
     """The tokens of every variant alone, none of them chosen by a hair's breadth."""
     batch = as_batch(model, inputs)
-    found = [ma.generate(model, batch, max_new_tokens=n, interventions=one, record=["logits"]) for one in variants]
-    for out in found:
+    outs = [ma.generate(model, batch, max_new_tokens=n, interventions=edits, record=["logits"]) for edits in variants]
+    for out in outs:
         for step in out.steps:
             best = step["logits"][:, -1].topk(2).values
             assert ((best[:, 0] - best[:, 1]) > 1e-5 * best.abs().amax()).all()
-    return [out.tokens for out in found]
+    return [out.tokens for out in outs]
 
 
 def same(found, expected):
@@ -165,7 +165,7 @@ def test_a_variant_ends_where_it_ends_alone(opened):
     variants = variants_of(model, inputs)[::3]
     settings = model.network.generation_config
     before = settings.eos_token_id
-    settings.eos_token_id = [int(one[0, 1]) for one in one_by_one(model, inputs, variants[:4])]
+    settings.eos_token_id = [int(tokens[0, 1]) for tokens in one_by_one(model, inputs, variants[:4])]
     try:
         expected = [ma.generate(model, inputs, max_new_tokens=6, interventions=one).tokens for one in variants]
         found = ma.generate_variants(model, inputs, variants, max_new_tokens=6, progress=False)

@@ -69,7 +69,7 @@ def variants_of(model, inputs):
 
 def one_by_one(model, inputs, variants):
     batch = as_batch(model, inputs)
-    return torch.stack([ma.run(model, batch, interventions=one, logits="last").logits[:, -1] for one in variants])
+    return torch.stack([ma.run(model, batch, interventions=edits, logits="last").logits[:, -1] for edits in variants])
 
 
 @pytest.mark.parametrize("family", thinned(FAMILIES, left=("qwen2_audio", "phi4_multimodal")))

@@ -112,9 +112,9 @@ def test_a_browser_draws_it_without_a_word_of_complaint(tmp_path):
 @needs_browser
 def test_long_names_leave_room_for_the_picture_and_marks_turn_nothing_round(tmp_path):
     names = {"earliest_onset": "x" * 400, "latest_offset": "50%{y}\u202e <b>"}
-    heard = study().conditions["audio"]
-    heard = replace(heard, tasks=tuple(names[task] for task in heard.tasks))
-    figures = {"named": accuracy_by_task({"y" * 400: heard, "again": heard}), "line": LINE}
+    evaluation = study().conditions["audio"]
+    evaluation = replace(evaluation, tasks=tuple(names[task] for task in evaluation.tasks))
+    figures = {"named": accuracy_by_task({"y" * 400: evaluation, "again": evaluation}), "line": LINE}
     parts = [Part("First", ("counts",), dict.fromkeys(figures, "How."))]
     dom, console = rendered(write(tmp_path, figures=figures, parts=parts, title="A \u202e study"))
     assert console == []

@@ -415,11 +415,11 @@ def test_runs_and_results_of_two_kinds_do_not_share_a_folder(toy, tmp_path, begu
     else:
         ma.run(toy, ma.prompt(toy, ma.data.toy_questions.questions(1, seed=3))).save(tmp_path)
     before = sorted(tmp_path.iterdir())
-    model, asked = toy, ma.data.toy_questions.questions(30, seed=3)
+    model, questions = toy, ma.data.toy_questions.questions(30, seed=3)
     if begun == "a run of training":
-        model, asked = opened("qwen2_audio"), three_questions()
+        model, questions = opened("qwen2_audio"), three_questions()
     with pytest.raises(ValueError, match=rf"holds {re.escape(kept)}, and {begun} is kept by itself: give another out="):
-        RUNS[begun](model, asked, tmp_path)
+        RUNS[begun](model, questions, tmp_path)
     assert sorted(tmp_path.iterdir()) == before
 
 

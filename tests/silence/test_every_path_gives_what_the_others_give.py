@@ -121,7 +121,7 @@ def test_an_answer_is_the_likeliest_choice_of_a_run(alone):
 
 
 def positions_at_once(family):
-    """Those of an evaluation of variants and of one of a single list; both ways round in a class of every kind."""
+    """Batch sizes of an evaluation of variants and of one of a single list; both ways round once per kind of class."""
     return [(TOGETHER, ONE_BY_ONE), *([(ONE_BY_ONE, TOGETHER)] if family in KINDS else [])]
 
 

@@ -150,9 +150,9 @@ def test_what_goes_wrong_while_a_stopped_command_tidies_up_is_no_mistake(capsys,
 
     monkeypatch.setattr(EVALUATION, "evaluate", stopped)
     assert main([*EVALUATE, "--out", str(tmp_path)]) == 130
-    told = capsys.readouterr().err
-    assert "stopped. To go on, give the same command again" in told
-    assert "Directory not empty" not in told
+    message = capsys.readouterr().err
+    assert "stopped. To go on, give the same command again" in message
+    assert "Directory not empty" not in message
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no groups of processes")

@@ -132,13 +132,13 @@ def test_features_made_with_other_settings_than_usual_are_named():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_class_takes_its_own_processor_and_refuses_another_placeholder(family):
-    net, own = network(family), processor(family)
-    model = ma.AudioLM(net, own, prove=False)
+    net, reader = network(family), processor(family)
+    model = ma.AudioLM(net, reader, prove=False)
     tower = model.adapter.encoder.own_config(net.config)
     holder = net.config if hasattr(net.config, "audio_token_id") else tower
     holder.audio_token_id = 7
     with pytest.raises(ValueError, match=r"audio_token=.* and the placeholder in the network's config .* is 7"):
-        ma.AudioLM(net, own, prove=False)
+        ma.AudioLM(net, reader, prove=False)
 
 
 @pytest.mark.parametrize("value", [None, -1, 10**6, "<|AUDIO|>", 3.0, True])

@@ -8,11 +8,11 @@ from torch.nn import functional
 
 import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
-from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.variants.clean_run import clean_run
 from tests.families import FAMILIES, KINDS, model_inputs, network, thinned
 from tests.interventions.kinds import ALONE
+from tests.interventions.test_sweep import one_by_one
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,6 @@ def variants_of(model):
         [edited("audio.resid_post", 0, torch.clone)],
         [ma.ScaleAttention(2.0, layers=attending[-1:])],
     ]
-
-
-def one_by_one(model, inputs, variants):
-    batch = as_batch(model, inputs)
-    return torch.stack([ma.run(model, batch, interventions=one, logits="last").logits[:, -1] for one in variants])
 
 
 @pytest.mark.parametrize("family", thinned(FAMILIES, left=("qwen2_audio", "phi4_multimodal", "nemotron_h_omni")))

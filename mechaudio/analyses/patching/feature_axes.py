@@ -83,9 +83,9 @@ def _feature_frames(
     hop = timing.hop / adapter.sampling_rate
     length = width * hop if timing.window is None else timing.window / adapter.sampling_rate
     windows = windows_of_rows(adapter, batch)
-    owned = [(row, place) for row, of_row in enumerate(windows) for place in range(len(of_row))]
+    owned = [(row, index) for row, of_row in enumerate(windows) for index in range(len(of_row))]
     row = np.array([row for row, _ in owned])[:, None].repeat(width, axis=1)
-    middle = np.array([place * length for _, place in owned])[:, None] + (np.arange(width) + 0.5) * hop
+    middle = np.array([index * length for _, index in owned])[:, None] + (np.arange(width) + 0.5) * hop
     return row, middle
 
 

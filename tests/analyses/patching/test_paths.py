@@ -57,7 +57,7 @@ def test_it_is_what_linear_algebra_says(opened):
         assert (patches[0].hook_point, patches[0].heads) == (name, (own,))
         assert torch.allclose(patches[0].value[:, :, own], replaced[name, last][:, :, own], atol=1e-5)
         others = [] if name == "q" else [2]
-        assert [one.heads for one in patches[1:]] == ([(2,)] if others else [])
+        assert [patch.heads for patch in patches[1:]] == ([(2,)] if others else [])
     before = ma.run(model, base, record=["z"]).cache["z", last]
     after = ma.run(model, base, record=["z"], interventions=patches).cache["z", last]
     assert not torch.allclose(before[:, -1, 3], after[:, -1, 3], atol=1e-4)
