@@ -32,8 +32,8 @@ class LiveExplorer:
         tab.wait_for("document.querySelector('.mx-grid').width > 9")
 
     def answer(self) -> None:
-        """Carry requests to the model, and replies back, until there are no more."""
+        """Carry requests to the model, and replies back, until there are no more and the last is drawn."""
         pause = "new Promise((next) => setTimeout(() => next(requests.shift() ?? null), 60))"
         while request := self.tab.evaluate(pause):
             reply = {"number": request["number"], "kind": request["kind"], **self.live.reply(request)}
-            self.tab.evaluate(f"explorer.take({json.dumps(reply)})")
+            self.tab.evaluate(f"explorer.take({json.dumps(reply)}).then(() => new Promise(requestAnimationFrame))")
