@@ -30,6 +30,7 @@ def pytest_configure(config):
     A process that hands all tests to workers needs none of them, and would keep its workers waiting.
     """
     if config.getoption("dist", "no") == "no" or config.option.collectonly:
+        gc.disable()  # until all tests are collected: until then next to nothing is garbage
         for name in IMPORTED:
             import_module(name)
         import_module("torch").set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
@@ -58,6 +59,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     gc.freeze()  # the millions of objects of what was imported, which every full collection would go through
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -82,6 +84,21 @@ def as_process(monkeypatch):
             monkeypatch.setenv(name, str(value))
 
     return become
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from tests.devtools import browser  # here, as it needs a package that a short way through the tests does not
+
+    with browser() as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(chromium):
+    """A page in a browser, as wide as a desk's and light."""
+    chromium.look(1100, 900)
+    return chromium
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,15 @@ from typing import Any
 
 import websocket
 
-from tests.browser import CHROMIUM, FLAGS
+from tests.browser import CHROMIUM
 
 PATIENCE = 60
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+    "--mute-audio", "--remote-debugging-port=0", "--remote-allow-origins=*",
+    "--autoplay-policy=no-user-gesture-required",
+)  # fmt: skip
 _KEYS = {" ": ("Space", 32), "ArrowLeft": ("ArrowLeft", 37), "ArrowRight": ("ArrowRight", 39), "Enter": ("Enter", 13)}
 
 
@@ -65,8 +71,17 @@ class Tab:
             time.sleep(0.05)
 
     def open(self, address: str) -> None:
+        """Show another page, and forget what the one before asked for and wrote."""
+        self.call("Page.navigate", url="about:blank")  # an address that differs in its fragment alone loads nothing
+        self.requests.clear()
+        self.complaints.clear()
         self.call("Page.navigate", url=address)
         self.wait_for("document.readyState === 'complete'")
+
+    def rendered(self, page: Path, fragment: str = "") -> str:
+        """The document as its scripts have made it."""
+        self.open(f"{page.resolve().as_uri()}#{fragment}")
+        return self.evaluate("document.documentElement.outerHTML")
 
     def look(self, width: int, height: int, *, dark: bool = False) -> None:
         """Show it in a window of this size, on light or on dark."""
@@ -132,10 +147,8 @@ BOX = """(selector) => {
 @contextmanager
 def browser(*flags: str):
     """A chromium without a window, with one tab; it goes when the block ends."""
-    own = [flag for flag in FLAGS if not flag.startswith(("--virtual-time", "--enable-logging"))]
     with tempfile.TemporaryDirectory(prefix="mechaudio-chromium-", ignore_cleanup_errors=True) as profile:
-        more = ["--remote-debugging-port=0", "--remote-allow-origins=*", "--autoplay-policy=no-user-gesture-required"]
-        command = [CHROMIUM, *own, *more, *flags, f"--user-data-dir={profile}", "about:blank"]
+        command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         socket = None
         try:

@@ -171,7 +171,7 @@ def test_questions_batches_and_results_go_to_the_processes_of_pools_and_loaders(
     batches = [public_values["batch"], public_values["one row of a batch"]]
     kept = [public_values[name] for name in ("run", "sweep", "evaluation", *NAMES[-4:])]
     shown = [repr(result) for result in kept]
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("fork").Pool(1) as pool:  # joblib's processes import everything themselves
         assert pool.map(seconds_of, questions) == seconds
         assert pool.map(accuracy_of, results) == [result.accuracy for result in results]
         assert pool.map(len, batches) == [2, 1]

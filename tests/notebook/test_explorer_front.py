@@ -12,19 +12,12 @@ from mechaudio.experiments.listen import listen
 from mechaudio.notebook.live import Live
 from mechaudio.report import write_page
 from tests.browser import needs_browser
-from tests.devtools import browser
 from tests.live_explorer import MODULE, LiveExplorer
 
 pytestmark = needs_browser
 ATTACK = "<img src=x onerror=\"document.title='pwned'\"></script><script>document.title='pwned'</script>"
 # A frame draws every part. The first may come before the browser has unpacked the weights: its reading ends in "…".
 SETTLED = "document.querySelector('.mx-reading')?.textContent.endsWith(' on the sound')"
-
-
-@pytest.fixture(scope="module")
-def tab():
-    with browser() as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +33,6 @@ def written(heard, tmp_path_factory):
 @pytest.fixture
 def page(tab, written):
     """The page of a question, opened anew."""
-    tab.look(1100, 900)
-    tab.requests.clear()
-    tab.complaints.clear()
     tab.open(written.as_uri())
     tab.wait_for(SETTLED)
     return tab

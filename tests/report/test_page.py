@@ -10,7 +10,7 @@ from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluate import Evaluation
 from mechaudio.report import panels, write_page
 from mechaudio.report.panels import answer_panel, heads_panel, layers_panel, time_panel
-from tests.browser import needs_browser, rendered, screenshot
+from tests.browser import needs_browser
 from tests.viz.made_up import attention, listening, provenance
 
 ATTACK = "<script>document.title='pwned'</script>"
@@ -165,9 +165,9 @@ def test_every_figure_says_how_many_questions_it_rests_on():
 
 
 @needs_browser
-def test_a_browser_draws_every_figure_of_a_single_question_without_a_word_of_complaint(tmp_path):
-    dom, console = rendered(write(tmp_path))
-    assert console == []
+def test_a_browser_draws_every_figure_of_a_single_question_without_a_word_of_complaint(tab, tmp_path):
+    dom = tab.rendered(write(tmp_path))
+    assert tab.complaints == []
     assert dom.count('class="plot js-plotly-plot') == 5
     assert dom.count("main-svg") >= 5
     assert re.search(r'<p id="failure" role="alert" hidden', dom)
@@ -175,10 +175,10 @@ def test_a_browser_draws_every_figure_of_a_single_question_without_a_word_of_com
 
 @needs_browser
 @pytest.mark.parametrize(("fragment", "figures"), [("", 2), ("q2", 5), ("made", 0)])
-def test_tabs_show_one_part_at_a_time_and_an_address_opens_its_part(tmp_path, fragment, figures):
+def test_tabs_show_one_part_at_a_time_and_an_address_opens_its_part(tab, tmp_path, fragment, figures):
     pair = [listening(), listening(seed=1, text="And which is last?")]
-    dom, console = rendered(write(tmp_path, pair, demo=demo(pair)), fragment=fragment)
-    assert console == []
+    dom = tab.rendered(write(tmp_path, pair, demo=demo(pair)), fragment)
+    assert tab.complaints == []
     assert dom.count('class="plot js-plotly-plot') == figures
     chosen = fragment or "summary"
     assert re.search(f'id="tab-{chosen}"[^>]*aria-selected="true"', dom)
@@ -186,7 +186,7 @@ def test_tabs_show_one_part_at_a_time_and_an_address_opens_its_part(tmp_path, fr
 
 
 @needs_browser
-def test_a_browser_runs_nothing_from_outside_texts(tmp_path):
+def test_a_browser_runs_nothing_from_outside_texts(tab, tmp_path):
     asked = listening(
         choices=(ATTACK, "</script>" + ATTACK, "<img src=x onerror=\"document.title='pwned'\">"),
         answer=ATTACK,
@@ -194,8 +194,8 @@ def test_a_browser_runs_nothing_from_outside_texts(tmp_path):
         events=(Event("</script>" + ATTACK, 1.0, 2.0),),
         source=ATTACK,
     )
-    dom, console = rendered(write(tmp_path, [asked], title=ATTACK))
-    assert console == []
+    dom = tab.rendered(write(tmp_path, [asked], title=ATTACK))
+    assert tab.complaints == []
     assert "<title>&lt;script&gt;document.title='pwned'&lt;/script&gt;</title>" in dom
     assert "<img" not in dom
     assert dom.count('class="plot js-plotly-plot') == 5
@@ -203,26 +203,30 @@ def test_a_browser_runs_nothing_from_outside_texts(tmp_path):
 
 @needs_browser
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_page_is_light_or_dark_as_the_reader_prefers(tmp_path, dark):
+def test_the_page_is_light_or_dark_as_the_reader_prefers(tab, tmp_path, dark):
     image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
-    with image.open(screenshot(write(tmp_path), tmp_path / "page.png", dark=dark)) as picture:
+    tab.look(1100, 900, dark=dark)
+    tab.rendered(write(tmp_path))
+    with image.open(tab.picture(tmp_path / "page.png")) as picture:
         corner = picture.convert("L").getpixel((4, 4))
     assert (corner < 64) if dark else (corner > 192)
 
 
 @needs_browser
-def test_the_browser_would_tell_of_a_broken_script_and_of_a_load_from_outside(tmp_path):
+def test_the_browser_would_tell_of_a_broken_script_and_of_a_load_from_outside(tab, tmp_path):
     page = write(tmp_path)
     broken = page.with_name("broken.html")
     text = page.read_text(encoding="utf-8")
     broken.write_text(text.replace('"use strict";', '"use strict"; nowhere();'), encoding="utf-8")
-    assert any("Content Security Policy" in line for line in rendered(broken)[1])
+    tab.rendered(broken)
+    assert any("Content Security Policy" in line for line in tab.complaints)
     unguarded = re.sub(r"<meta http-equiv[^>]*>", "", broken.read_text(encoding="utf-8"))
     broken.write_text(unguarded, encoding="utf-8")
-    _, console = rendered(broken)
-    assert any("nowhere is not defined" in line for line in console)
+    tab.rendered(broken)
+    assert any("nowhere is not defined" in line for line in tab.complaints)
     broken.write_text(text.replace("</main>", '<img src="https://example.org/x.png"></main>'), encoding="utf-8")
-    assert any("https://example.org/x.png" in line for line in rendered(broken)[1])
+    tab.rendered(broken)
+    assert any("https://example.org/x.png" in line for line in tab.complaints)
 
 
 def test_lines_under_a_title_are_one_line_on_the_page_with_one_mark_between_them():

@@ -19,7 +19,7 @@ from mechaudio.experiments.run_log import LOG_NAME
 from mechaudio.timeaudio import Stage, load_trained, train
 from mechaudio.tracing.fingerprint import _part, fingerprint, weight_digests
 from tests.families import FAMILIES, KINDS, network, thinned
-from tests.timeaudio.processes import opened, three_questions
+from tests.timeaudio.opened import opened, three_questions
 
 LAYER = "model.language_model.layers.1"
 

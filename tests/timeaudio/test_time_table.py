@@ -7,7 +7,7 @@ import mechaudio as ma
 from mechaudio.timeaudio import Stage, add_times, load_trained, train
 from mechaudio.tracing.check import prove_hook_points
 from tests.families.build import network, processor
-from tests.timeaudio.processes import opened, three_questions
+from tests.timeaudio.opened import opened, three_questions
 
 pytestmark = pytest.mark.usefixtures("without_proofs")
 

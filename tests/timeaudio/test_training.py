@@ -1,12 +1,11 @@
 """Training in two stages: what moves and what stays, that the loss falls, and that a run can be taken up."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -19,7 +18,7 @@ from mechaudio.models.salmonn.lora import LoraLinear
 from mechaudio.timeaudio import MARKERS, STAGES, Stage, fold_lora, load_trained, train
 from mechaudio.tracing.check import prove_hook_points
 from tests.families.build import network
-from tests.timeaudio.processes import main, opened, three_questions
+from tests.timeaudio.opened import opened, three_questions
 
 pytestmark = pytest.mark.usefixtures("without_proofs")
 ALL = Stage({"lora": 3e-2, "adapter": 3e-2, "times": 3e-2, "markers": 3e-2}, epochs=1, batch_size=2, lora_dropout=0.0)
@@ -196,14 +195,17 @@ def test_a_run_says_where_it_comes_from(questions, tmp_path):
     assert record["versions"]["torch"] == version("torch")
 
 
+def train_briefly(folder):
+    stage = Stage({"lora": 1e-3, "adapter": 1e-3}, epochs=1, batch_size=4, lora_dropout=0.0)
+    gone = ma.AudioQuestion(Path("nowhere.wav"), "When?", answer="0.1 - 0.2", id="gone")
+    train(opened("qwen2_audio"), [*three_questions(), gone], out=folder, preset=stage, steps=3)
+
+
 @pytest.mark.whole
-def test_two_processes_train_as_one(questions, tmp_path):
-    """Two under accelerate's launcher, and this one: the same losses, tensors and problems."""
-    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--dynamo_backend", "no"]
-    launcher += ["--mixed_precision", "no", "--num_processes", "2"]
-    words = [sys.executable, *launcher, "-m", "tests.timeaudio.processes", str(tmp_path / "2")]
-    subprocess.run(words, check=True, cwd=Path(__file__).parents[2], capture_output=True, timeout=300)
-    main(tmp_path / "1")
+def test_two_processes_train_as_one(tmp_path):
+    """Two that accelerate's launcher forks, and this one: the same losses, tensors and problems."""
+    accelerate.debug_launcher(train_briefly, (tmp_path / "2",), num_processes=2)
+    train_briefly(tmp_path / "1")
     records = [json.loads((tmp_path / f"{n}/training.json").read_text()) for n in (1, 2)]
     assert records[0]["losses"] == pytest.approx(records[1]["losses"], rel=1e-4)
     assert sorted(records[0]["problems"]) == sorted(records[1]["problems"])

@@ -1,13 +1,10 @@
-"""A short run of training, as a program that several processes can run together: its folder is the only word."""
-
-import sys
-from pathlib import Path
+"""Networks with markers and questions about time, small enough to be trained in a test."""
 
 import numpy as np
 import torch
 
 import mechaudio as ma
-from mechaudio.timeaudio import Stage, add_markers, train
+from mechaudio.timeaudio import add_markers
 from tests.families.build import network, processor
 
 
@@ -25,13 +22,3 @@ def three_questions():
         for n, event in enumerate((ma.Event("dog", 0.2, 1.0), ma.Event("rain", 0.5, 1.8), ma.Event("bell", 1.1, 1.6)))
     ]
     return ma.data.ftar.build(clips, ["tag"], splits={"train": 1.0})
-
-
-def main(folder: str | Path) -> None:
-    stage = Stage({"lora": 1e-3, "adapter": 1e-3}, epochs=1, batch_size=4, lora_dropout=0.0)
-    gone = ma.AudioQuestion(Path("nowhere.wav"), "When?", answer="0.1 - 0.2", id="gone")
-    train(opened("qwen2_audio"), [*three_questions(), gone], out=folder, preset=stage, steps=3)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
