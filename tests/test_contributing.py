@@ -1,14 +1,18 @@
 """The page on contributing, carried out in a copy of the project: its files, its lines, and what comes of them."""
 
+import io
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from tests.anew import anew
 from tests.snippets import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/contributing.md").read_text(encoding="utf-8")
@@ -44,18 +48,6 @@ def patched(text: str, diff: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {
-        "PYTHONPATH": str(folder),
-        "PATH": str(Path(sys.executable).parent),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",  # as the other tests: threads that wait spin
-    }
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A copy of the project with all that the page adds."""
@@ -63,7 +55,7 @@ def project(tmp_path_factory):
     for file in ("pyproject.toml", "README.md"):
         shutil.copy(REPOSITORY / file, folder)
     for room in ("mechaudio", "docs", "recipes"):
-        shutil.copytree(REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "notebooks"))
+        shutil.copytree(REPOSITORY / room, folder / room, ignore=shutil.ignore_patterns("notebooks"))
     for kind, title, code in BLOCK.findall(PAGE):
         path = folder / title
         if kind == "diff":
@@ -80,22 +72,30 @@ def test_one_more_of_anything_touches_three_files_at_most():
         assert 2 <= len({title for _, title, _ in BLOCK.findall(section)} - {"try it"}) <= 3, section.splitlines()[0]
 
 
+def printed(folder: Path, script: str) -> str:
+    """What a script prints that runs in this copy of the project."""
+    sys.path.insert(0, str(folder))
+    os.chdir(folder)
+    with redirect_stdout(io.StringIO()) as out:
+        runpy.run_path(script, run_name="__main__")
+    return out.getvalue()
+
+
 @pytest.fixture(scope="module")
 def tried(project):
-    """One process tries all that is added, and writes the pages that tell of it."""
+    """What is printed where all that is added is tried, and the pages written that tell of it."""
     (project / "tried.py").write_text("\n".join([*TRIED, MAKES_PAGES]), encoding="utf-8")
-    return run(project, "tried.py")
+    return anew(printed, project, "tried.py")
 
 
 @pytest.mark.whole
 def test_what_is_added_does_what_the_page_says(tried):
-    assert tried.returncode == 0, tried.stderr
-    assert tried.stdout == "".join(PRINTED)
+    assert tried == "".join(PRINTED)
 
 
 @pytest.mark.whole
-def test_the_pages_that_are_made_tell_of_it(project, tried):
-    assert tried.returncode == 0, tried.stderr
+@pytest.mark.usefixtures("tried")
+def test_the_pages_that_are_made_tell_of_it(project):
     verbs = (project / "docs/command_line.md").read_text(encoding="utf-8")
     assert "## quieter" in verbs
     assert "## length" in verbs
@@ -110,5 +110,6 @@ def test_what_is_added_is_laid_out_as_the_rest(project):
     shutil.copy(REPOSITORY / "pyproject.toml", project)
     added = [title for kind, title, _ in BLOCK.findall(PAGE) if title.endswith(".py")]
     for words in (["check"], ["format", "--check"]):
-        told = run(project, "-m", "ruff", *words, *added)
-        assert told.returncode == 0, told.stdout
+        command = [sys.executable, "-m", "ruff", *words, *added]
+        ruff = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        assert ruff.returncode == 0, ruff.stdout

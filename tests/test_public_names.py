@@ -1,9 +1,8 @@
 """What `import mechaudio as ma` promises."""
 
 import inspect
-import json
+import pkgutil
 import re
-import subprocess
 import sys
 from importlib import import_module
 from itertools import combinations
@@ -11,6 +10,7 @@ from itertools import combinations
 import pytest
 
 import mechaudio as ma
+from tests.anew import anew
 
 ROOMS = {name: getattr(ma, name) for name in ma.__all__ if inspect.ismodule(getattr(ma, name))}
 
@@ -20,19 +20,14 @@ def test_every_public_name_is_there(name):
     assert getattr(ma, name) is not None
 
 
-#: Imports what others wrote once, and forks a session for each order in which packages are asked for what they have.
-WALK = """
-import json, os, pkgutil, sys
-from importlib import import_module
-import anywidget, nnsight, plotly.graph_objects, sklearn.linear_model, transformers.modeling_utils, xarray
-import mechaudio
-
 def attributes(package):
     submodules = {module.name for module in pkgutil.iter_modules(package.__path__)} - {"__main__"}
     return sorted({*dir(package), *submodules})
 
+
 def walk(order):
-    seen, packages = {}, [mechaudio]
+    """Ask each package for all it has, in one order or the other."""
+    seen, packages = {}, [import_module("mechaudio")]
     for package in packages:
         names = attributes(package)
         for name in names[::-1] if order == "backwards" else names:
@@ -41,11 +36,14 @@ def walk(order):
                 packages.append(value)
     return seen
 
+
 def import_everything():
-    for module in pkgutil.walk_packages(mechaudio.__path__, "mechaudio."):
+    for module in pkgutil.walk_packages(ma.__path__, "mechaudio."):
         import_module(module.name)
 
+
 def session(order):
+    """What packages have that are asked in this order."""
     if order == "imported":
         import_everything()
     before = walk(order)
@@ -56,21 +54,11 @@ def session(order):
     ours = sorted(name for name in sys.modules if name.startswith("mechaudio"))
     return changed, kinds, {name: dir(sys.modules[name]) for name in ours if hasattr(sys.modules[name], "__path__")}
 
-for order in ("forwards", "backwards", "imported"):
-    if not (child := os.fork()):
-        print(json.dumps(session(order)), flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
-"""
-
 
 @pytest.fixture(scope="module")
 def sessions():
-    """Fresh sessions that ask packages for everything, in one order, in the other, and after importing everything."""
-    fresh = subprocess.run([sys.executable, "-c", WALK], capture_output=True, text=True, check=True)
-    walks = [json.loads(line) for line in fresh.stdout.splitlines()]
-    assert len(walks) == 3, fresh.stderr
-    return walks
+    """Sessions that ask packages for everything, in one order, in the other, and after importing everything."""
+    return [anew(session, order) for order in ("forwards", "backwards", "imported")]
 
 
 @pytest.mark.whole

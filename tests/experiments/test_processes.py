@@ -3,12 +3,17 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-import textwrap
+import time
+import traceback
+import warnings
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,80 +33,74 @@ QUESTIONS = 24
 OPTIONS = {"variants": [ma.ScaleAttention(0.0)], "batch_positions": 150, "seed": 5}
 OVER = ("layer", "role")
 
-#: Opens the model once, and forks the processes of each round with the environment that a launcher gives them.
-LAUNCHER = textwrap.dedent("""
-    import os, signal, sys, time
-    from pathlib import Path
-    import numpy as np
-    import mechaudio as ma
-    from mechaudio.data.toy_questions import questions
 
-    def evaluated(out):
-        ma.evaluate(model, asked, variants=[ma.ScaleAttention(0.0)], batch_positions=150, seed=5, out=out)
-
-    def patched(out):
-        ma.analyses.activation_patching(model, asked[:8], over=("layer", "role"), batch_size=1, out=out)
-
-    def harvested(out):
-        ma.harvest(model, asked, record=["resid_post"], out=out, batch_size=2, positions="audio")
-
-    def temporal(out):
-        chosen = dict(biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5, seed=4)
-        ma.experiments.temporal_study(model, asked[:16], settings=ma.experiments.TemporalSettings(**chosen), out=out)
-
-    def mata(out):
-        chosen = ma.experiments.MataSettings(alphas=(0.1, 2.0), n_measured=4, max_new_tokens=3, seed=2)
-        ma.experiments.mata_study(model, asked[:16], settings=chosen, out=out)
-
-    def specialists(out):
-        chosen = dict(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), draws=20, steering_draws=1)
-        settings = ma.experiments.SpecialistsSettings(**chosen)
-        ma.experiments.specialists_study(model, asked, settings=settings, batch_size=4, out=out)
-
-    def process(job, out, rank, n):
-        os.environ.update(RANK=str(rank), WORLD_SIZE=str(n), LOCAL_RANK=str(rank))
-        try:
-            job(out)
-        except BaseException as error:
-            print(repr(error), flush=True)
-            os._exit(1)
-        os._exit(0)
-
-    def written(out):
-        parts = len([*out.rglob("0*/result.json"), *out.glob("shard-*")])
-        return parts + sum(log.read_bytes().count(b"\\n") for log in out.rglob("answers*.jsonl"))
-
-    model, drawn, asked = ma.load("toy", prove=False), np.random.default_rng(int(sys.argv[1])), questions(N, seed=5)
-    for job, out, n, n_killed in zip(*[iter(sys.argv[2:])] * 4, strict=True):
-        out, n, n_killed = Path(out), int(n), int(n_killed)
-        enough, children = written(out) + int(drawn.integers(2, 6)), []
-        for rank in range(n):
-            children.append(os.fork() or process(globals()[job], out, rank, n))
-        while n_killed and written(out) < enough and not (out / "result.json").exists():
-            time.sleep(0.004)
-        killed = drawn.permutation(children)[:n_killed].tolist()
-        for child in killed:
-            os.kill(child, signal.SIGKILL)
-        codes = {child: os.waitpid(child, 0)[1] for child in children}
-        print(sum(codes[child] == signal.SIGKILL for child in killed), sum(code == 0 for code in codes.values()))
-""").replace("questions(N", f"questions({QUESTIONS}")
+def evaluated(model, asked, out):
+    evaluate(model, asked, out=out, **OPTIONS)
 
 
-def launched(seed, *rounds):
-    """Run rounds one after another: a job, its folder, how many processes, and how many of them are killed at random.
+def patched(model, asked, out):
+    ma.analyses.activation_patching(model, asked[:8], over=OVER, batch_size=1, out=out)
+
+
+def harvested(model, asked, out):
+    ma.harvest(model, asked, record=["resid_post"], out=out, batch_size=2, positions="audio")
+
+
+def temporal(model, asked, out):
+    settings = ma.experiments.TemporalSettings(
+        biases=(3.0,), factors=(0.2, 3.0), queries=("last",), n_attention=5, seed=4
+    )
+    ma.experiments.temporal_study(model, asked[:16], settings=settings, out=out)
+
+
+def mata(model, asked, out):
+    settings = ma.experiments.MataSettings(alphas=(0.1, 2.0), n_measured=4, max_new_tokens=3, seed=2)
+    ma.experiments.mata_study(model, asked[:16], settings=settings, out=out)
+
+
+def specialists(model, asked, out):
+    chosen = {"ks": (1, 2), "strengths": (1.0, 3.0), "norms": ("pre",), "draws": 20, "steering_draws": 1}
+    settings = ma.experiments.SpecialistsSettings(**chosen)
+    ma.experiments.specialists_study(model, asked, settings=settings, batch_size=4, out=out)
+
+
+def written(out):
+    """How many parts and lines of a run are on disk."""
+    parts = len([*out.rglob("0*/result.json"), *out.glob("shard-*")])
+    return parts + sum(log.read_bytes().count(b"\n") for log in out.rglob("answers*.jsonl"))
+
+
+def forked(rank, n, job, *given):
+    """Start a process with the environment that a launcher gives it."""
+    if child := os.fork():
+        return child
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(n), LOCAL_RANK=str(rank))
+    warnings.simplefilter("ignore")  # which are errors in tests
+    status = 1
+    try:
+        job(*given)
+        status = 0
+    finally:
+        if status:
+            traceback.print_exc()
+        os._exit(status)
+
+
+def launched(model, asked, drawn, job, out, n, n_killed):
+    """Run a job in `n` processes, and kill some of them at random.
 
     Returns:
-        Of each round, how many were killed before they had ended, and how many ended well.
+        How many were killed before they had ended, and how many ended well.
     """
-    told = subprocess.run(
-        [sys.executable, "-c", LAUNCHER, str(seed), *(str(word) for each in rounds for word in each)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert told.returncode == 0, told.stderr
-    return [tuple(map(int, line.split())) for line in told.stdout.splitlines()]
+    enough = written(out) + int(drawn.integers(2, 6))
+    children = [forked(rank, n, job, model, asked, out) for rank in range(n)]
+    while n_killed and written(out) < enough and not (out / JSON_NAME).exists():
+        time.sleep(0.004)
+    killed = drawn.permutation(children)[:n_killed].tolist()
+    for child in killed:
+        os.kill(child, signal.SIGKILL)
+    codes = {child: os.waitpid(child, 0)[1] for child in children}
+    return sum(codes[child] == signal.SIGKILL for child in killed), sum(code == 0 for code in codes.values())
 
 
 @pytest.fixture(scope="module")
@@ -128,26 +127,20 @@ def asked_once(out):
 
 
 COUNTS = [(3, 3), (2, 2), (1, 1), (3, 1)]
-STUDIES = ("temporal", "mata", "specialists")
 
 
-@pytest.fixture(scope="module")
-def launches(tmp_path_factory):
-    """A folder, and how the rounds of both tests ended in it: opening a model in a new process takes longest."""
-    folder = tmp_path_factory.mktemp("rounds")
-    rounds = [("evaluated", folder / "out", n, killed) for n, killed in COUNTS]
-    rounds += [("evaluated", folder / "again", 1, killed) for killed in (1, 1, 0)]
-    rounds += [("patched", folder / "patched", 2, 1), ("harvested", folder / "kept", 2, 1)]
-    for study in STUDIES:
-        rounds += [(study, folder / study / "alone", 1, 0), (study, folder / study / "shared", 3, 1)]
-    return folder, launched(0, *rounds)
+@pytest.fixture
+def launch(toy):
+    asked, drawn = toy_questions(QUESTIONS, seed=5), np.random.default_rng(0)
+    return partial(launched, toy, asked, drawn)
 
 
 @pytest.mark.whole
-def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(toy, alone, launches, tmp_path):
-    folder, ends = launches
-    out, again, patched, kept = (folder / name for name in ("out", "again", "patched", "kept"))
-    ends = ends[: -2 * len(STUDIES)]
+def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(toy, alone, launch, tmp_path):
+    out, again, patching, kept = (tmp_path / name for name in ("out", "again", "patching", "kept"))
+    ends = [launch(evaluated, out, n, killed) for n, killed in COUNTS]
+    ends += [launch(evaluated, again, 1, killed) for killed in (1, 1, 0)]
+    ends += [launch(patched, patching, 2, 1), launch(harvested, kept, 2, 1)]
     assert [killed + ended for killed, ended in ends] == [*(n for n, _ in COUNTS), 1, 1, 1, 2, 2]  # none failed
     assert ends[0][0] > 0
     assert ends[4:6] == [(1, 0), (1, 0)], "the one process was killed before it had ended, and again"
@@ -157,7 +150,7 @@ def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(t
     assert sorted(os.listdir(again)) == sorted([LOG_NAME, WAITING, JSON_NAME, ARRAYS_NAME])
     asked, options = toy_questions(QUESTIONS, seed=5)[:8], {"over": OVER, "batch_size": 1}
     whole, taken_up = (
-        ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (tmp_path / "one", patched)
+        ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (tmp_path / "one", patching)
     )
     assert taken_up.logits.tobytes() == whole.logits.tobytes()
     assert (taken_up.ids, taken_up.axes) == (whole.ids, whole.axes)
@@ -170,12 +163,16 @@ def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(t
 
 
 @pytest.mark.whole
-def test_a_study_of_several_processes_is_that_of_one(launches):
-    folder, ends = launches
-    ends = ends[-2 * len(STUDIES) :]
-    assert [killed + ended for killed, ended in ends] == [1, 3] * 3  # none failed
-    assert sum(killed for killed, _ in ends) > 0
-    assert [same_files(folder / study / "shared", folder / study / "alone") for study in STUDIES] == [True] * 3
+def test_a_study_of_several_processes_is_that_of_one(launch, tmp_path):
+    n_killed = 0
+    for study in (temporal, mata, specialists):
+        one, shared = (tmp_path / study.__name__ / name for name in ("one", "shared"))
+        assert launch(study, one, 1, 0) == (0, 1)
+        killed, ended = launch(study, shared, 3, 1)
+        assert killed + ended == 3  # none failed
+        assert same_files(shared, one)
+        n_killed += killed
+    assert n_killed > 0
 
 
 @pytest.mark.whole
