@@ -44,11 +44,14 @@ def run(arguments: argparse.Namespace) -> Outcome:
         _proof(f"overwritten, moves {what}", change > 0, hook_point=address, change=change)
         for address, (what, change) in moved.items()
     ]
-    proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream, wherever there are such"))
+    proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream"))
     exact = reading_is_exact(model)
     proofs.append(_proof("reading every hook point leaves the logits as they were, to the last bit", exact))
     lines = [_line(proof, width=max(map(len, moved))) for proof in proofs]
-    holds = all(proof["holds"] for proof in proofs)
+    failed = sum(not proof["holds"] for proof in proofs)
+    proven = n_of(len(proofs), "proof")
+    lines.append(f"{failed} of {proven} failed" if failed else f"all {proven} hold")
+    holds = not failed
     return Outcome("\n".join([str(model), *lines]), rows=proofs, numbers={"holds": holds}, code=0 if holds else 1)
 
 

@@ -223,14 +223,17 @@ class TemporalStudy(Result):
                 rate.value if rate else float("nan") for rate in (tested.change.fix_rate, tested.change.break_rate)
             )
             lines.append(
-                f"  {tested.arm!s:60s} {fix:6.1%} {broken:6.1%} {100 * tested.change.change.value:+7.1f} {tested.p_holm:.3g}"
+                f"  {tested.arm!s:60s} {fix:6.1%} {broken:6.1%} {100 * tested.change.change.value:+7.1f} "
+                f"{tested.p_holm:.3g}"
             )
         if not self.compared.clean.correct[self.compared.clean.scored].all():
             lines.append(f"  {'answers at random':60s} {self.compared.random_fix_rate.uniform.value:6.1%}")
         lines += ["", "chosen on one half of the questions, reported on the other"]
         for choice in (self.best_layer, self.best_uniform, self.best_scaling, self.best_upweighting):
             lines.append(f"  {choice.arm!s:60s} {choice.held_out.change.in_points()}")
-        lines.append(f"  {'the best factor of one layer, in one drawn at random':60s} {100 * self.random_layer:+.1f} points")
+        lines.append(
+            f"  {'the best factor of one layer, in one drawn at random':60s} {100 * self.random_layer:+.1f} points"
+        )
         lines.append(f"  one layer against all: {self.layer_against_uniform.test}")
         lines.append(f"  scaling against upweighting: {self.scaling_against_upweighting.test}")
         return "\n".join(lines)
