@@ -100,7 +100,7 @@ def test_an_open_answer_is_told_without_choices_and_letters(tmp_path):
 def test_a_change_is_told_in_sentences(tmp_path):
     changed = replace(listening(), interventions=(ScaleAttention(1.5), UpweightAttention(2.0)))
     text = Elements(write(tmp_path, [changed])).text
-    assert "of the model under changes. Multiplies the attention scores of audio by 1.5, for" in text
+    assert "of the model under changes: Multiplies the attention scores of audio by 1.5, for" in text
     assert ".." not in text
 
 
