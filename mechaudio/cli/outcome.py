@@ -86,8 +86,15 @@ def tell(message: str) -> None:
 def _broken(line: str, width: int) -> str:
     """One line in several, which are indented as it is and by two more."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    asis = dict.fromkeys(("expand_tabs", "replace_whitespace", "break_long_words", "break_on_hyphens"), False)
-    return textwrap.fill(line, width, subsequent_indent=indent, **asis)
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=indent,
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _plain(value: Any) -> Any:
