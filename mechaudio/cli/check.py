@@ -9,10 +9,10 @@ from mechaudio.cli.options import add_model, add_verb
 from mechaudio.cli.outcome import Outcome
 
 ABOUT = (
-    "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and prints "
-    "by how much the logits move, holds the residual stream to the sum of what is added, then reads them all and "
-    "compares the logits to the last bit. Use it after an upgrade of transformers, and on a checkpoint that you "
-    "trained."
+    "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point in the last "
+    "layer of each stack that has it, and prints by how much the logits move. It holds the residual stream to the sum "
+    "of what is added, then reads every hook point and compares the logits to the last bit. Use it after an upgrade of "
+    "transformers, and on a checkpoint that you trained."
 )
 
 
