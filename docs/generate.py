@@ -155,25 +155,30 @@ def models_page() -> str:
     lines = [
         "# Models",
         "",
-        "The classes that mechaudio opens, and checkpoints known to be of them. The page is made from the adapters",
-        "(`python docs/generate.py`); `mechaudio models` prints the same. [Adding a model](adding_a_model.md) shows "
-        "how to write another,",
-        "[a class of your own](own_class.md) how to open what transformers does not have. [SALMONN and "
-        "TimeAudio](salmonn.md), [DeSTA2.5-Audio](desta.md)",
-        "and [Kimi-Audio](kimi.md) are such classes; what is published of them are parts, which `mechaudio assemble` "
-        "puts together.",
+        "mechaudio opens these classes. Below each stand checkpoints that are known to be of it. The page is made from "
+        "the adapters",
+        "(`python docs/generate.py`), and `mechaudio models` prints the same list.",
         "",
-        "Three travel with mechaudio or are assembled by it, all of one class of transformers, Qwen2-Audio's: "
-        "[the shipped model](tiny_model.md), [the toy](toy.md)",
-        "and [the model of real parts](small_model.md).",
+        "- [Adding a model](adding_a_model.md) shows how to write an adapter for another class of transformers.",
+        "- [A class of your own](own_class.md) shows how to open a class that transformers does not have. "
+        "[SALMONN and TimeAudio](salmonn.md),",
+        "  [DeSTA2.5-Audio](desta.md) and [Kimi-Audio](kimi.md) are such classes. Their authors publish parts, which "
+        "`mechaudio assemble` puts together.",
+        "- [The shipped model](tiny_model.md), [the toy](toy.md) and [the model of real parts](small_model.md) come "
+        "with mechaudio. All three are of",
+        "  Qwen2-Audio's class.",
         "",
-        "The last column says how the insides of the tower's attention are come by. `whole clips`: transformers' "
-        "attention functions, over",
-        "`[clip, frame, d_model]`. `packed windows`: the same, with all clips behind one another. `own call, blocks`: "
-        "the tower calls PyTorch's",
-        "fused attention by itself, on blocks of frames. `own code, windows`: it attends in sliding windows by itself. "
-        "Names and shapes of hook",
-        "points are the same for all of them.",
+        "The columns say how much sound one audio token stands for, how long a stretch the audio tower hears at once, "
+        "and what becomes of a longer",
+        "clip. The last one says how mechaudio reaches the tower's attention:",
+        "",
+        "- `whole clips`: through transformers' attention functions, over `[clip, frame, d_model]`.",
+        "- `packed windows`: through the same functions, with all clips one behind the other.",
+        "- `own call, blocks`: the tower calls PyTorch's fused attention itself, on blocks of frames.",
+        "- `own code, windows`: the tower attends in sliding windows with code of its own.",
+        "- `convolutions`: the tower has no attention.",
+        "",
+        "Hook points have the same names and shapes in all of them.",
         "",
         "| class, checkpoints | ms per audio token | encoder window | longer clips | audio tower |",
         "|---|---|---|---|---|",
@@ -183,27 +188,39 @@ def models_page() -> str:
         "",
         "## The systems of the papers that mechaudio follows",
         "",
-        "What opens each, and what was proven of it. Full-size checkpoints of none were at hand when this was written: "
-        "all that is said",
-        "was tried on small networks of the same classes, and holds for whoever has the weights.",
+        "The table says what opens each system, and what was proven of it. No full-size weights were at hand: "
+        "everything was tried on small",
+        "networks of the same classes.",
         "",
         "| paper | system | opens with | proven |",
         "|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in SYSTEMS),
         "",
-        "LTU and GAMA, which TimeAudio's tables compare with, are not opened, and the Gemini models are closed.",
+        "mechaudio does not open LTU and GAMA, with which TimeAudio's tables compare. The Gemini models are closed.",
     ]
     lines += ["", "## Not opened, and why", "", "| class | why not |", "|---|---|"]
     lines += [f"| `{name}` | {why} |" for name, why in NOT_OPENED.items()]
     lines += ["", "## What does not hold of a class"]
     for adapter in ADAPTERS:
         if adapter.caveats:
-            lines += ["", f"`{adapter.network_class}`:", "", *(f"- {said}." for said in adapter.caveats)]
+            lines += ["", f"`{adapter.network_class}`:", "", *(f"- {_caveat(said)}" for said in adapter.caveats)]
     return "\n".join(lines) + "\n"
 
 
+#: A name in the code: one with an underscore or of these objects, with the call or value that follows it.
+_NAME = re.compile(r"(?<![\w.])(?:(?:config|ma|network|processor)\.\w+|\w*_\w+)(?:\([^)]*\)|='\w+')?")
+
+
+def _caveat(said: str) -> str:
+    """A caveat as a sentence, with the names of code in its letters."""
+    parts = said.split("`")
+    parts[::2] = (_NAME.sub(r"`\g<0>`", text) for text in parts[::2])
+    marked = "`".join(parts)
+    return f"{marked}." if re.match(r"`|logits|z\b", marked) else _sentence(marked)
+
+
 _TEMPORAL = "A Closer Look at Failure Modes in Temporal Understanding (2606.17417)"
-_OWN = "every hook point on opening, as all"
+_OWN = "every hook point, when it is opened"
 _AUTHORS = f"{_OWN}; numbers of the authors' code on the same small weights"
 #: Paper, system, what opens it, and what was proven how.
 SYSTEMS = (

@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.cli import listen as listen_verb
 from mechaudio.cli import main
-from mechaudio.cli.outcome import Outcome
+from mechaudio.cli.outcome import Outcome, fitted
 from mechaudio.data import toy_questions
 from mechaudio.experiments.listen import unreadable_words
 from mechaudio.models.registry import ADAPTERS
@@ -62,6 +63,7 @@ def test_check_prints_every_proof(capsys):
     assert "ok   blocks.5.attn.pattern" in told
     assert "ok   attn_out and mlp_out are what is added to the residual stream" in told
     assert "leaves the logits as they were, to the last bit" in told
+    assert told.splitlines()[-1] == f"all {len(told.splitlines()) - 2} proofs hold"
     assert "FAIL" not in told
 
 
@@ -72,7 +74,9 @@ def test_check_says_which_proof_fails(capsys, tmp_path):
     net.save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="holds no processor"), pytest.warns(UserWarning, match="holds zeros alone"):
         assert main(["check", str(tmp_path)]) == 1
-    assert "FAIL blocks.5.attn.z" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "FAIL blocks.5.attn.z" in told
+    assert re.fullmatch(rf"{told.count('FAIL ')} of \d+ proofs failed", told.splitlines()[-1])
 
 
 def refused(capsys, *words):
@@ -186,6 +190,20 @@ def test_a_warning_is_told_as_its_message_alone(monkeypatch):
     assert warnings.formatwarning is usual
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_line_that_is_wider_than_the_terminal_is_broken_between_words(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    text = "ok   resid_pre\n  answer: chirp from 0.5 to /a/long-path/of-a/page.html"
+    assert fitted(text, io.StringIO()) == text == fitted(text, None)
+    assert fitted(text, Terminal()).split("\n") == [
+        "ok   resid_pre", "  answer: chirp from", "    0.5 to", "    /a/long-path/of-a/page.html"
+    ]  # fmt: skip
+
+
 def test_ctrl_c_stops_without_a_traceback(capsys, monkeypatch):
     def load(*_words, **_options):
         raise KeyboardInterrupt
@@ -229,7 +247,7 @@ def test_listen_writes_a_page_about_anyones_recording_and_keeps_the_result(capsy
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "clip &lt;b&gt;.wav" in page
     assert "clip <b>" not in page
-    assert "This model has heard synthetic sounds only, and no recording" in page
+    assert "This model was trained on synthetic sounds only, never on a recording." in page
     kept = Result.load(out / "results")
     assert kept.choices == ("siren", "hum")
     assert kept.probabilities.sum() == pytest.approx(1)

@@ -87,6 +87,12 @@ def test_no_paragraph_is_longer_than_ninety_words():
             assert len(words) <= 90 or paragraph.lstrip().startswith("|"), (page.name, " ".join(words[:12]))
 
 
+def test_a_second_paragraph_of_a_list_item_is_indented_by_four():
+    for page in [*(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "CHANGELOG.md"]:
+        text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        assert not re.findall(r"\n\n {1,3}\S.*", text), page.name  # the site ends the list there, and runs on the rest
+
+
 def test_every_row_of_the_table_of_methods_names_a_function_a_page_and_a_verb_that_there_are():
     rows = [line.split(" | ") for line in METHODS.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
     (verbs,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))

@@ -23,6 +23,7 @@ from mechaudio.cli.mistakes import (
     warnings_as_messages,
     words,
 )
+from mechaudio.cli.outcome import fitted, tell
 from mechaudio.processes import launch
 from mechaudio.provenance import version
 from mechaudio.rooms import as_room
@@ -103,24 +104,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             with redirect_stdout(sys.stderr) if arguments.json else nullcontext():
                 outcome = arguments.run(arguments)
             if is_first:
-                print(outcome.to_json(arguments) if arguments.json else outcome.text, flush=True)  # or nowhere: `>&-`
+                text = outcome.to_json(arguments) if arguments.json else fitted(outcome.text, sys.stdout)
+                print(text, flush=True)  # or nowhere: `>&-`
             return outcome.code
     except UserMistakeError as mistake:
-        print(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}", file=sys.stderr)
+        tell(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}")
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\nmechaudio {arguments.verb}: stopped. To go on, {resume(arguments)}", file=sys.stderr)
+        tell(f"\nmechaudio {arguments.verb}: stopped. To go on, {resume(arguments)}")
         return TERMINATED if isinstance(stop, TerminatedError) else STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
         return UNREAD
     except OSError as error:
-        print(f"mechaudio {arguments.verb}: {in_options(remedy(error, arguments), arguments)}", file=sys.stderr)
+        tell(f"mechaudio {arguments.verb}: {in_options(remedy(error, arguments), arguments)}")
         return 2
     except Exception as error:
         if not is_mistake(error):
             raise
-        print(f"mechaudio {arguments.verb}: {in_options(words(error), arguments)}", file=sys.stderr)
+        tell(f"mechaudio {arguments.verb}: {in_options(words(error), arguments)}")
         return 2
 
 

@@ -9,10 +9,10 @@ from mechaudio.cli.options import add_model, add_verb
 from mechaudio.cli.outcome import Outcome
 
 ABOUT = (
-    "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point and prints "
-    "by how much the logits move, holds the residual stream to the sum of what is added, then reads them all and "
-    "compares the logits to the last bit. Use it after an upgrade of transformers, and on a checkpoint that you "
-    "trained."
+    "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point in the last "
+    "layer of each stack that has it, and prints by how much the logits move. It holds the residual stream to the sum "
+    "of what is added, then reads every hook point and compares the logits to the last bit. Use it after an upgrade of "
+    "transformers, and on a checkpoint that you trained."
 )
 
 
@@ -44,11 +44,14 @@ def run(arguments: argparse.Namespace) -> Outcome:
         _proof(f"overwritten, moves {what}", change > 0, hook_point=address, change=change)
         for address, (what, change) in moved.items()
     ]
-    proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream, wherever there are such"))
+    proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream"))
     exact = reading_is_exact(model)
     proofs.append(_proof("reading every hook point leaves the logits as they were, to the last bit", exact))
     lines = [_line(proof, width=max(map(len, moved))) for proof in proofs]
-    holds = all(proof["holds"] for proof in proofs)
+    failed = sum(not proof["holds"] for proof in proofs)
+    proven = n_of(len(proofs), "proof")
+    lines.append(f"{failed} of {proven} failed" if failed else f"all {proven} hold")
+    holds = not failed
     return Outcome("\n".join([str(model), *lines]), rows=proofs, numbers={"holds": holds}, code=0 if holds else 1)
 
 

@@ -2,12 +2,11 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
 from mechaudio.cli.mistakes import opened, writable
 from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, folder, model_words
-from mechaudio.cli.outcome import Outcome
+from mechaudio.cli.outcome import Outcome, tell
 from mechaudio.cli.studies import keep
 
 ABOUT = "`make demo` does the same from a clone without an environment."
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from mechaudio.report.page import write_page
 
     writable(arguments.out)
-    print(f"Opening {arguments.model} and proving its hook points.", file=sys.stderr)
+    tell(f"Opening {arguments.model} and proving its hook points.")
     model = opened(arguments)
     result = experiment(model, seed=arguments.seed, n=arguments.n)
     keep(result, arguments)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from mechaudio.arguments import n_of
 from mechaudio.cli.mistakes import UserMistakeError, opened
 from mechaudio.cli.options import add_model, add_verb, at_least
 from mechaudio.cli.outcome import Outcome
@@ -9,6 +10,16 @@ from mechaudio.cli.outcome import Outcome
 ABOUT = "Explained in [TimeAudio's method](timeaudio.md)."
 #: What the shipped model was trained to be asked; it names every sound with its times.
 DESCRIBE = "Describe the sound events."
+MENDED = {
+    "reworded": "written in another form than 1.2 - 3.4",
+    "swapped": "turned round, as the end came before the start",
+    "clipped": "cut at the end of the clip",
+    "beyond": "left out, as it is not within the clip",
+    "empty": "left out, as it has no length",
+    "melted": "read from several times run together",
+    "malformed": "left out, as it is no time",
+}
+"""What was mended in a span of the answer, by the names of `Repairs`."""
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -57,12 +68,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
         instruction=arguments.instruction or usual,
         max_new_tokens=arguments.max_new_tokens,
     )
-    repairs = result.repairs.as_dict().items()
-    mended = [f"{count} {name}" for name, count in repairs if count and name != "unparsed"]  # that there is no time
+    repairs = result.repairs.as_dict()
+    mended = [f"{n_of(repairs[name], 'span')} {how}" for name, how in MENDED.items() if repairs[name]]
     lines = [str(result)]
     if result.intervals:
         lines.append(f"answer: {result.answer}")
-    lines += [f"mended: {', '.join(mended)}"] if mended else []
+    lines += [f"mended: {'; '.join(mended)}"] if mended else []
     rows = [{"onset": onset, "offset": offset} for onset, offset in result.intervals]
     numbers = {name: value for name, value in result.as_dict().items() if name != "intervals"}
     return Outcome("\n".join(lines), rows=rows, numbers=numbers)

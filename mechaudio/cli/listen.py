@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from mechaudio.audio.sounds import CLASSES
 from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
 from mechaudio.cli.options import EachOnce, add_model, add_verb, at_least, finite, folder, model_words
-from mechaudio.cli.outcome import Outcome
+from mechaudio.cli.outcome import Outcome, tell
 from mechaudio.cli.studies import keep
 from mechaudio.question import AudioQuestion
 
@@ -27,8 +26,8 @@ ABOUT = (
 AT_LARGE = ("Qwen/Qwen2-Audio-7B-Instruct", "mistralai/Voxtral-Mini-3B-2507")
 """Models for any words; the second is the smaller."""
 TINY_HEARS = (
-    f"tiny knows {len(CLASSES)} synthetic sounds ({', '.join(CLASSES)}) and has heard no recording: of any other sound "
-    "its answer is noise."
+    f"tiny knows {len(CLASSES)} synthetic sounds ({', '.join(CLASSES)}) and was never trained on a recording. "
+    "Its answer about any other sound is noise."
 )
 NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "guesses", "interventions")
 
@@ -100,7 +99,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         allow_cut=True,
     )
     if listening.cut:
-        print(f"The model does not hear the last {listening.cut:.1f} s of {arguments.clip}.", file=sys.stderr)
+        tell(f"The model does not hear the last {listening.cut:.1f} s of {arguments.clip}.")
     keep(listening, arguments)
     page = write_page(
         [listening],
@@ -132,14 +131,14 @@ def _one_that_knows(arguments: argparse.Namespace, question: "AudioQuestion") ->
     reason = _noise(model, arguments.model, question)
     if reason is None:
         if arguments.model == "tiny":
-            print(f"{TINY_HEARS} {_small_would_do(question)}".strip(), file=sys.stderr)
+            tell(f"{TINY_HEARS} {_small_would_do(question)}".strip())
         return model
     if named is None and _small_is_there():
         arguments.model = "small"
         model = opened(arguments)
         small_too = _noise(model, "small", question)
         if small_too is None:
-            print(f"{reason}: small is asked instead.", file=sys.stderr)
+            tell(f"{reason}: small is asked instead.")
             return model
         reason = f"{reason}; {small_too}"
     would_do = "" if arguments.model == "small" else f"{_small_would_do(question)} ".lstrip()

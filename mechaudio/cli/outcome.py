@@ -3,10 +3,13 @@
 import argparse
 import json
 import math
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,6 +63,38 @@ class Outcome:
             "results": getattr(arguments, "kept", None),
         }
         return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
+
+
+def fitted(text: str, stream: IO[str] | None) -> str:
+    """A text with its lines as wide as the terminal that it goes to, broken between words.
+
+    Args:
+        text: Lines of any width.
+        stream: Where it goes; what is no terminal, or None, gets the text as it is.
+    """
+    if stream is None or not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(_broken(line, width) if len(line) > width else line for line in text.split("\n"))
+
+
+def tell(message: str) -> None:
+    """Tell people something that is no result: on stderr, as wide as it is."""
+    print(fitted(message, sys.stderr), file=sys.stderr)
+
+
+def _broken(line: str, width: int) -> str:
+    """One line in several, which are indented as it is and by two more."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=indent,
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _plain(value: Any) -> Any:

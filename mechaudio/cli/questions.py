@@ -1,7 +1,6 @@
 """Questions named by `--data`: made ones, a corpus, or the folder of a temporal benchmark."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
 from mechaudio.cli.options import LARGEST_SEED, add_model, at_least
+from mechaudio.cli.outcome import tell
 from mechaudio.data import QUESTIONS as CORPORA
 from mechaudio.question import AudioQuestion
 
@@ -150,5 +150,5 @@ def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Seq
     given = {} if audio is None else {"audio": audio}
     corpus = import_module(f"mechaudio.data.{data.name}").load(*([data.where] if data.where else []), **given)
     for kind, many in corpus.problem_counts().items():
-        print(f"{corpus.name}: {many} x {kind}", file=sys.stderr)
+        tell(f"{corpus.name}: {many} x {kind}")
     return corpus[:n]

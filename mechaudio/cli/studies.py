@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mechaudio.cli.mistakes import UserMistakeError, in_options, opened, writable
 from mechaudio.cli.options import LARGEST_SEED, add_verb, at_least, folder, model_words
-from mechaudio.cli.outcome import Outcome
+from mechaudio.cli.outcome import Outcome, tell
 from mechaudio.cli.questions import MADE, N_MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.processes import launch
@@ -129,7 +128,7 @@ class StudyVerb(ABC):
         report = self.report(result, questions)
         tables.write_tables((*report.tables, *report.published), arguments.out / "tables")
         if no_png := figures.write_figures(report.figures, arguments.out / "figures"):
-            print(f"Figures are HTML only, PNG is left out: {no_png}.", file=sys.stderr)
+            tell(f"Figures are HTML only, PNG is left out: {no_png}.")
         page = study_page.write_study_page(
             report,
             arguments.out / "index.html",
@@ -137,7 +136,7 @@ class StudyVerb(ABC):
             command=command(arguments, *self.words(arguments)),
         )
         for remark in self.remarks(result, arguments):
-            print(remark, file=sys.stderr)
+            tell(remark)
         return Outcome(
             "\n".join([*report.findings, str(page)]),
             result=result,

@@ -212,12 +212,12 @@ class MataStudy(Result):
             f"the published layers are {self.published[0]} to {self.published[1]} here"
         ]
         for reading in self.readings:
-            lines.append(f"  {reading.arm!s:52s} {reading.change.change.in_percent()}, p = {reading.p_holm:.3g} (Holm)")
+            lines.append(f"  {reading.arm!s:52s} {reading.change.change.in_points()}, p = {reading.p_holm:.3g} (Holm)")
         lines.append(f"chosen on {n_of(self.chooses.sum(), 'question')}, on the others")
         for choice in self.choices:
             beside = choice.against_published
-            more = "" if beside is None else f"; against the published {beside.change.in_percent()}"
-            lines.append(f"  {choice.name + ': ' + str(choice.arm):52s} {choice.held_out.change.in_percent()}{more}")
+            more = "" if beside is None else f"; against the published {beside.change.in_points()}"
+            lines.append(f"  {choice.name + ': ' + str(choice.arm):52s} {choice.held_out.change.in_points()}{more}")
         for reading in self.written:
-            lines.append(f"  written, {reading.arm!s:43s} {reading.change.change.in_percent()}")
+            lines.append(f"  written, {reading.arm!s:43s} {reading.change.change.in_points()}")
         return "\n".join(lines)

@@ -237,10 +237,10 @@ class SteeringStudy(Result):
         for choice in self.choices:
             change, test = choice.held_out.change, choice.held_out.test
             moved = f"{test.fixed} fixed, {test.broken} broken"
-            lines.append(f"  {choice.arm!s:68s} {change.in_percent()}; {moved}, p = {choice.p_holm:.3g} (Holm)")
+            lines.append(f"  {choice.arm!s:68s} {change.in_points()}; {moved}, p = {choice.p_holm:.3g} (Holm)")
         lines.append("each beside its controls: accuracy more than the control's")
         for contrast in self.against_controls:
             draws = f", {len(contrast.accuracies)} draws" if len(contrast.accuracies) > 1 else ""
             name = f"{contrast.kind} against {contrast.control}{draws}"
-            lines.append(f"  {name:68s} {contrast.gain.in_percent()}; p = {contrast.p_holm:.3g} (Holm)")
+            lines.append(f"  {name:68s} {contrast.gain.in_points()}; p = {contrast.p_holm:.3g} (Holm)")
         return "\n".join(lines)

@@ -217,20 +217,23 @@ class TemporalStudy(Result):
         lines.append("  layer " + " ".join(f"{role:>9s}" for role in self.roles))
         for layer, shares in enumerate(self.attention.mean(0)):
             lines.append(f"  {layer:5d} " + " ".join(f"{share:9.3f}" for share in shares))
-        lines += ["", "all layers: fixed of the wrong, broken of the right, change of accuracy, p (Holm)"]
+        lines += ["", "all layers: fixed of the wrong, broken of the right, change of accuracy in points, p (Holm)"]
         for tested in (*self.uniform, *self.controls):
             fix, broken = (
                 rate.value if rate else float("nan") for rate in (tested.change.fix_rate, tested.change.break_rate)
             )
             lines.append(
-                f"  {tested.arm!s:60s} {fix:6.1%} {broken:6.1%} {tested.change.change.value:+7.1%} {tested.p_holm:.3g}"
+                f"  {tested.arm!s:60s} {fix:6.1%} {broken:6.1%} {100 * tested.change.change.value:+7.1f} "
+                f"{tested.p_holm:.3g}"
             )
         if not self.compared.clean.correct[self.compared.clean.scored].all():
             lines.append(f"  {'answers at random':60s} {self.compared.random_fix_rate.uniform.value:6.1%}")
         lines += ["", "chosen on one half of the questions, reported on the other"]
         for choice in (self.best_layer, self.best_uniform, self.best_scaling, self.best_upweighting):
-            lines.append(f"  {choice.arm!s:60s} {choice.held_out.change.in_percent()}")
-        lines.append(f"  {'the best factor of one layer, in one drawn at random':60s} {self.random_layer:+.1%}")
+            lines.append(f"  {choice.arm!s:60s} {choice.held_out.change.in_points()}")
+        lines.append(
+            f"  {'the best factor of one layer, in one drawn at random':60s} {100 * self.random_layer:+.1f} points"
+        )
         lines.append(f"  one layer against all: {self.layer_against_uniform.test}")
         lines.append(f"  scaling against upweighting: {self.scaling_against_upweighting.test}")
         return "\n".join(lines)

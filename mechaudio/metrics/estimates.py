@@ -1,7 +1,7 @@
 """Numbers with their intervals: what the scores return, how it prints, and what of it goes into JSON.
 
-Conventions: shares and rates are from 0 to 1, and print in percent; `as_dict` holds plain Python numbers and text, so
-that `json.dumps` takes it and a `Result` keeps it.
+Conventions: shares and rates are from 0 to 1, and print in percent, their differences in percentage points; `as_dict`
+holds plain Python numbers and text, so that `json.dumps` takes it and a `Result` keeps it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,14 @@ class Estimate(Shown):
         return f"{self.value:.3g} ({self._interval(f'{self.low:.3g} to {self.high:.3g}')})"
 
     def in_percent(self) -> str:
-        """A share or a difference of shares in words, in percent."""
+        """A share in words, in percent."""
         value, low, high = (f"{100 * number:.1f}" for number in (self.value, self.low, self.high))
         return f"{value}% ({self._interval(f'{low} to {high}%')})"
+
+    def in_points(self) -> str:
+        """A difference of two shares in words, in percentage points and with its sign."""
+        value, low, high = (f"{round(100 * number, 1) + 0.0:+.1f}" for number in (self.value, self.low, self.high))
+        return f"{value} points ({self._interval(f'{low} to {high}')})"
 
     def _interval(self, ends: str) -> str:
         interval = "no interval" if isnan(self.low) else f"{100 * self.confidence:g}% interval {ends}"

@@ -56,7 +56,7 @@ class AnswerChange(Shown):
         return "\n".join(
             (
                 f"accuracy    {self.before} -> {self.after}",
-                f"change      {self.change.in_percent()}",
+                f"change      {self.change.in_points()}",
                 f"fix rate    {self.fix_rate or 'none was wrong'}",
                 f"break rate  {self.break_rate or 'none was right'}",
                 f"test        {self.test}",

@@ -328,7 +328,7 @@ class Adapter(Shown):
         if self.leaks_padding is not None:
             shorter = "" if self.leaks_below is None else f" shorter than {self.leaks_below / self.sampling_rate:g} s"
             said = (
-                f"clips{shorter} of different lengths change one another in a batch ({self.leaks_padding}): `ma.run`, "
+                f"clips{shorter} of different lengths change one another in a batch ({self.leaks_padding}). `ma.run`, "
                 "`ma.generate` and every analysis run such rows apart, with one warning, and give what the rows give "
                 "alone",
                 *said,
@@ -340,8 +340,8 @@ class Adapter(Shown):
             if stack.z_times is not None:
                 said = (
                     *said,
-                    f"in the {where}, z is what attention gives, and the output projection takes the product of it and "
-                    f"{stack.z_times}: result is made of that",
+                    f"in the {where}, the output projection takes the product of z and {stack.z_times}. result is made "
+                    "of this product",
                 )
             if stack.end is not None:
                 gaps.append(f"behind mlp_out, {stack.end.does}")
@@ -349,7 +349,7 @@ class Adapter(Shown):
                 more = "; ".join(gaps)
                 said = (*said, f"in the {where}, a layer does more than add to its residual stream: {more}")
         if self.encoder.layout == "packed":
-            said = (*said, "a gradient does not arrive at the tower's resid_mid, of which a view is shown")
+            said = (*said, "no gradient arrives at the tower's resid_mid, which is shown as a view")
         if self.one_clip is not None:
             said = (*said, f"a prompt holds one clip at most: {self.one_clip}")
         if self.no_questions is not None:

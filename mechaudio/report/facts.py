@@ -1,7 +1,7 @@
 """Tables of a page: which events drew the attention, and how the page was made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,11 +67,16 @@ def moments(attention: AudioAttention) -> tuple[Moment, ...]:
 def facts(provenance: Provenance, command: str) -> tuple[Fact, ...]:
     """A result's provenance line by line, what is unknown left out, and the command that makes the page again."""
     known = [
-        Fact(field.name.replace("_", " "), _told(getattr(provenance, field.name)))
-        for field in fields(provenance)
-        if getattr(provenance, field.name) not in (None, "", {}, ())
+        Fact(name.replace("_", " "), _told(value))
+        for name, value in (vars(provenance) | {"created": _moment(provenance.created)}).items()
+        if value not in (None, "", {}, ())
     ]
     return (*known, Fact("command", command))
+
+
+def _moment(created: str) -> str:
+    """A moment in ISO 8601 as people read it."""
+    return created.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _told(value: Any) -> str:

@@ -112,13 +112,14 @@ def layers_panel(attention: AudioAttention) -> Panel:
         if len(attention.ids) == 1
         else "Bands are 95% intervals: asking as many other questions would move the lines about that much."
     )
+    choices = "the choices, " if "choices" in attention.roles and attention.share("choices").any() else ""
     figure = audio_share_by_layer(attention)
     figure.layout.title.subtitle.text = f"{_sample(attention)}; {figure.layout.title.subtitle.text}"
     return panel(
         "shares",
         figure,
         "Before it answers, the model spreads 100% of its attention over everything in front of it: the audio, the "
-        "question, the choices, and the template (fixed words and markers around them, where models tend to park "
+        f"question, {choices}and the template (fixed words and markers around them, where models tend to park "
         f"attention that they do not need). Each line follows one of these through the layers. {bands}",
         heading="How much of its attention goes to the audio",
     )
@@ -133,7 +134,7 @@ def heads_panel(attention: AudioAttention) -> Panel:
         figure,
         "Every layer has several heads, each of which looks where it will. A cell is one head: the share of its "
         "attention that falls on the audio, from the position that answers. A head that looks need not listen: only a "
-        "cut shows whether what it looks at reaches the answer (mechaudio listens).",
+        "cut shows whether what it looks at reaches the answer (`mechaudio listens`).",
         heading="Which heads look at the audio",
     )
 

@@ -38,7 +38,7 @@ def choice_probabilities(listening: Listening) -> go.Figure:
             x=100 * values,
             name=heard,
             marker={"color": colour, "line": {"width": 0}},
-            text=[f"{value:.0%}" for value in values],
+            text=[_percent(float(value)) for value in values],
             textposition="outside",
             cliponaxis=False,
             textfont={"size": 12},
@@ -58,3 +58,10 @@ def choice_probabilities(listening: Listening) -> go.Figure:
         yaxis={"autorange": "reversed", "showgrid": False, "ticklen": 6, "tickcolor": CLEAR, "ticks": "outside"},
         legend=LEGEND_BELOW,
     )
+
+
+def _percent(share: float) -> str:
+    """A share as the explorer writes it: two digits where it is small."""
+    if share < 0.0005:
+        return "0%" if share == 0 else "< 0.1%"
+    return f"{100 * share:.{0 if share >= 0.0995 else 1}f}%"

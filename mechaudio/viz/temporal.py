@@ -259,7 +259,7 @@ def _layer_line(
         line={"color": colour, "width": 2},
         marker={"color": colour, "size": 7 if lines else 11, "symbol": "circle" if lines else "diamond"},
         customdata=[
-            f"{tested.arm}<br>{tested.change.after}<br>change {tested.change.change.in_percent()}<br>"
+            f"{tested.arm}<br>{tested.change.after}<br>change {tested.change.change.in_points()}<br>"
             f"p = {tested.p_holm:.2g} (Holm)"
             for tested in arms
         ],

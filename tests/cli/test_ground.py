@@ -6,6 +6,7 @@ import pytest
 
 import mechaudio as ma
 from mechaudio.cli import main
+from mechaudio.cli.ground import MENDED
 from mechaudio.experiments.grounding import ground
 from mechaudio.metrics.grounding import Repairs
 from tests.families.build import network, processor
@@ -32,6 +33,11 @@ def test_the_shipped_model_says_when_a_sound_is_heard(scene, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"siren: {row['onset']:.1f} - {row['offset']:.1f} s of 10.0 s"
     assert said[1].startswith("answer: whistle from")
+    assert said[2:] == ["mended: 1 span written in another form than 1.2 - 3.4"]
+
+
+def test_every_repair_of_a_span_is_told_in_words():
+    assert {*Repairs().as_dict()} - {*MENDED} == {"unparsed"}
 
 
 def test_a_sound_that_is_not_there_has_no_time(scene, capsys):

@@ -1,3 +1,4 @@
+import re
 import shutil
 from dataclasses import replace
 
@@ -139,6 +140,7 @@ def test_it_reads_as_tables_with_the_answers_at_random_beside_the_fix_rates(stud
     said = str(study)
     assert "  silence        all " in said
     assert f"{'answers at random':60s}  25.0%" in said
+    assert re.search(rf"in one drawn at random +{re.escape(f'{100 * study.random_layer:+.1f}')} points", said)
     assert said.count(", all layers ") == len(study.uniform) + len(study.controls) + 3
 
 

@@ -19,6 +19,13 @@ def test_an_estimate_prints_with_its_interval_and_sample_size():
     assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
 
 
+def test_a_difference_of_shares_prints_in_points_with_its_sign():
+    lower = Estimate(-0.1, -0.3951, 0.2134, 9, 0.95, "Bonett-Price")
+    assert lower.in_points() == "-10.0 points (95% interval -39.5 to +21.3, n = 9)"
+    none = Estimate(-1e-9, float("nan"), float("nan"), 5, 0.95, "bootstrap")
+    assert none.in_points() == "+0.0 points (no interval, n = 5)"
+
+
 def test_scores_are_kept_in_a_result(tmp_path):
     before, after = [True, False, False], [True, True, False]
     scores = {

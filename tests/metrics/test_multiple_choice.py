@@ -53,7 +53,7 @@ def test_a_change_prints_line_by_line_and_goes_into_json():
     found = answer_change(BEFORE, AFTER)
     lines = str(found).splitlines()
     assert lines[0].startswith("accuracy    60.0% (95% interval 31.3 to 83.2%; 6 of 10) -> 50.0%")
-    assert lines[1].startswith("change      -10.0% (95% interval ")
+    assert lines[1].startswith("change      -10.0 points (95% interval ")
     assert lines[2].startswith("fix rate    25.0%")
     assert lines[3].startswith("break rate  33.3%")
     assert lines[4].startswith("test        1 fixed, 2 broken of 10: McNemar exact p = 1")

@@ -184,6 +184,32 @@ def notebook(tab, tiny, question):
     return LiveExplorer(tab, Live(tiny, ma.prompt(tiny, [question]), 8))
 
 
+IN_SHADOW = """(async () => {
+  document.body.style.cssText = "background: white; color: rgb(230, 230, 230)";  // of a widget in VS Code's dark themes
+  const js = await import(%s);
+  window.pair = [1, 2].map(() => {
+    const root = document.body.appendChild(document.createElement("div")).attachShadow({mode: "open"});
+    root.append(document.head.querySelector("style").cloneNode(true), document.createElement("div"));
+    return js.mount(root.lastChild, explorer.data, {ask: () => {}});
+  });
+  window.light = js.isLight;
+})()"""
+
+
+def test_two_explorers_in_shadow_roots_are_apart_and_legible_on_any_ground(notebook):
+    tab = notebook.tab
+    tab.evaluate(IN_SHADOW % MODULE)
+    tab.wait_for("pair.every(({grid, reading}) => grid.width > 9 && reading.textContent.endsWith(' on the sound'))")
+    tab.evaluate("pair[0].words.scrollIntoView({block: 'center', behavior: 'instant'})")
+    tab.click(tab.evaluate("(({left, top}) => [left + 4, top + 4])(pair[0].wordOf.get(2).getBoundingClientRect())"))
+    tab.wait_for("pair[0].state.query === 2")
+    assert tab.evaluate("pair[1].state.query") > 2
+    assert tab.evaluate("pair.flatMap(({root}) => [...root.querySelectorAll('[id]')]).length") == 0
+    assert tab.evaluate("new Set(pair.map(({root}) => root.querySelector('input[type=radio]').name)).size") == 2
+    assert tab.evaluate("light(getComputedStyle(pair[0].root).color)")
+    assert tab.evaluate("getComputedStyle(pair[0].root).backgroundColor") == "rgb(27, 31, 36)"  # --mx-card, dark
+
+
 def percents(probabilities):
     return [f"{p:.0%}" if p >= 0.0995 else f"{p:.1%}" for p in probabilities]
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,3 +35,5 @@ def test_what_is_known_of_the_origin_is_told_and_the_command_comes_last():
     assert told["seed"] == "0"
     assert list(told)[-1] == "command"
     assert "revision" not in told
+    made = replace(provenance(), created="2026-01-01T10:20:30+00:00")
+    assert {fact.name: fact.value for fact in facts(made, "")}["created"] == "2026-01-01 10:20:30 UTC"

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from mechaudio.audio.events import Event
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluate import Evaluation
+from mechaudio.interventions import ScaleAttention, UpweightAttention
 from mechaudio.report import panels, write_page
 from mechaudio.report.panels import answer_panel, heads_panel, layers_panel, time_panel
 from tests.browser import needs_browser
@@ -77,8 +79,29 @@ def test_the_page_tells_the_answer_and_how_it_was_made(tmp_path):
 
 def test_an_unknown_answer_and_unknown_events_are_said_to_be_unknown(tmp_path):
     text = Elements(write(tmp_path, [listening(answer=None, events=(), task=None)])).text
-    assert "Which choice is right was not said." in text
-    assert "No events are known for this recording" in text
+    assert "No right answer was given." in text
+    assert "no events are marked" in text
+
+
+def test_an_open_answer_is_told_without_choices_and_letters(tmp_path):
+    nothing = np.zeros(0)
+    written = replace(
+        listening(answer=None), letters=(), choices=(), choice="A dog barks.", silence_choice=" ",
+        probabilities=nothing, silence_probabilities=nothing,
+    )  # fmt: skip
+    written.attention.mass[..., written.attention.roles.index("choices")] = 0
+    text = Elements(write(tmp_path, [written])).text
+    assert "It wrote A dog barks. No right answer was given. With silence it would have written nothing." in text
+    assert "where the model begins its answer" in text
+    assert "the choices" not in text
+    assert "letter" not in text
+
+
+def test_a_change_is_told_in_sentences(tmp_path):
+    changed = replace(listening(), interventions=(ScaleAttention(1.5), UpweightAttention(2.0)))
+    text = Elements(write(tmp_path, [changed])).text
+    assert "of the model under changes: Multiplies the attention scores of audio by 1.5, for" in text
+    assert ".." not in text
 
 
 def test_a_wrong_answer_names_the_right_one(tmp_path):

@@ -442,7 +442,7 @@ def test_questions_that_share_clips_would_not_hold_it_as_independent_ones():
 def test_text_says_how_many_clips_there_are():
     answers = np.repeat(BEFORE, 3)
     assert "of 120 questions of 40 clips" in str(accuracy(answers, clips=THRICE))
-    assert "n = 120 questions of 40 clips" in paired_difference(answers, ~answers, clips=THRICE).in_percent()
+    assert "n = 120 questions of 40 clips" in paired_difference(answers, ~answers, clips=THRICE).in_points()
     assert "of 120 questions of 40 clips: exact test of signs over clips" in str(
         mcnemar(answers, ~answers, clips=THRICE)
     )

@@ -53,15 +53,19 @@ DESTA_25 = Adapter(
     system="Focus on the audio clips and instructions.",
     transcribes="transcribe",
     exceptions=(
-        "it is no class of transformers but one of mechaudio's, and its checkpoint is what lies between Whisper and "
-        "Llama; `mechaudio assemble desta` puts the three together once",
-        "each of the 64 audio tokens of a clip reads all of it and has no time: what goes over seconds refuses them",
-        "what is said in a clip stands in the prompt in words, behind its audio tokens, as the span transcript: given "
-        '(`meta["transcript"]`), or written by `model.processor.recogniser`, by default the network\'s own Whisper',
+        "it is a class of mechaudio, not of transformers. Its checkpoint is what lies between Whisper and Llama: "
+        "`mechaudio assemble desta` puts the three together once",
+        "each of the 64 audio tokens of a clip reads all of it and has no time: methods that go over seconds "
+        "refuse them",
+        (
+            "the words that are said in a clip stand in the prompt behind its audio tokens, as the span transcript. "
+            'They are given (`meta["transcript"]`) or written by `model.processor.recogniser`, by default the '
+            "network's own Whisper"
+        ),
         "`condition='silence'` keeps the clip's transcript, so that no position moves; "
         "`condition='silence_no_transcript'` has the transcript of silence, a blank",
-        "it has two audio towers: audio_blocks are Whisper's layers, `model.towers['qformer']` the other, which reads "
-        "four of them with the same weights: its tensors have clips times layers along their first axis, and its "
-        "attention is that of 64 queries to 1500 frames of 20 ms",
+        "it has two audio towers: audio_blocks are Whisper's layers, `model.towers['qformer']` is the other. It "
+        "reads four of Whisper's layers with the same weights: its tensors have clips times layers along their "
+        "first axis. Its attention is that of 64 queries to 1500 frames of 20 ms",
     ),
 )

@@ -48,13 +48,13 @@ DOTS_3_NOTE = Adapter(
     mask_counts="samples",
     bands="feature_size",
     exceptions=(
-        "layers with a sliding window have another number of heads and no hook points inside attention; the others "
-        "have all, and there z is what attention gives, and the output projection takes the product of it and a gate",
-        "layers with an indexer look at the 2,048 keys (index_topk) that it chooses for each position; in pattern the "
-        "others have weight zero, and an edit of q or k moves none of that choice",
-        "in half precision, numbers that differ by rounding alone (another batch, another device) can send a token to "
-        "other experts, and logits then differ by more than rounding; reading is bit-exact, as everywhere",
-        "an edit moves positions before it by rounding: experts multiply those that come to them together, and where "
-        "an edited one goes elsewhere the others' matrices have other shapes",
+        "layers with a sliding window have another number of heads, and no hook points inside attention. The other "
+        "layers have them all. There the output projection takes the product of z and a gate",
+        "layers with an indexer see the 2,048 keys (index_topk) that it chooses for each position. The other keys "
+        "have weight zero in pattern. An edit of q or k does not move the choice",
+        "in half precision, rounding (another batch, another device) can send a token to other experts. Logits "
+        "then differ by more than rounding. Reading is bit-exact, as everywhere",
+        "an edit moves earlier positions by rounding: experts multiply all tokens that come to them together. An "
+        "edited token that goes elsewhere changes the shapes of these matrices",
     ),
 )

@@ -38,7 +38,7 @@ FUN_ASR_NANO = Adapter(
     exceptions=(
         "the audio tower's attn_out is more than its heads: z through the output projection, plus a convolution over "
         "the values",
-        "the projector's layers take the mask once an attention implementation is set by name, with "
-        "network.set_attn_implementation, and then no padding leaks; clips of different lengths run apart all the same",
+        "the projector's layers take the mask if network.set_attn_implementation names an attention "
+        "implementation. No padding leaks then. Clips of different lengths run apart all the same",
     ),
 )

@@ -67,16 +67,16 @@ GEMMA_3N = Adapter(
         "the convolutions in front of its tower run without the mask of real frames, and a last token can hear them"
     ),
     exceptions=(
-        "every clip makes 188 audio tokens; those behind its end hold the same vector, that of padding, and are the "
-        "span audio_padding",
-        "in the decoder, resid_pre and resid_post are the first of four residual streams, the one that attention and "
-        "MLP work on; resid_mid is the prediction of it after attention; no addition leads from one to the other",
-        "projector_out is the normed vector in front of the projection, as wide as the tower, because the projection "
-        "also embeds text and padding; it has a row per token that the tower made and none for padding",
+        "every clip makes 188 audio tokens. Those behind its end all hold the vector of padding, and are the span "
+        "audio_padding",
+        "in the decoder, resid_pre and resid_post are the first of four residual streams, on which attention and "
+        "MLP work. resid_mid is its prediction after attention. No addition leads from one to the other",
+        "projector_out is the normed vector in front of the projection, as wide as the tower: the projection also "
+        "embeds text and padding. It has a row per token that the tower made, and none for padding",
         "layers that share keys and values have the k and v of an earlier layer",
-        "layers with a sliding window forget: at the new tokens of a generation their keys are the last ones only, "
-        "as many as the window holds",
-        "in the tower, scores are behind their softcap, and a frame of padding sees all of its window alike",
+        "layers with a sliding window forget: the new tokens of a generation see only as many of the last keys as "
+        "the window holds",
+        "in the tower, scores are those behind the softcap. A frame of padding sees all of its window alike",
         "logits are as the network returns them, after its softcap",
         "gradients are not finite where a padding token's embedding is exactly zero, as in plain transformers",
     ),

@@ -51,15 +51,15 @@ GEMMA_4 = Adapter(
     bands="subsampling_conv_channels",
     exceptions=(
         "heads are wider in layers with full attention than in those with a sliding window",
-        "layers that share keys and values have the k and v of an earlier layer; while a prompt is read for "
-        "generation, plain transformers computes them for its last position only, so there steps[0] of generate holds "
-        "one position (ma.run holds all)",
-        "layers with a sliding window forget: at the new tokens of a generation their keys are the last ones only, "
-        "as many as the window holds",
-        "where the decoder has experts, mlp_out is what they and the dense MLP beside them add together, and mlp_post "
-        "are the neurons of the dense one",
-        "in the tower, scores are behind their softcap, a frame of padding sees all of its window alike, and all of "
-        "attention but z is in fp32",
+        "layers that share keys and values have the k and v of an earlier layer. To generate, plain transformers "
+        "computes them for the last position of the prompt only. steps[0] of ma.generate holds that one position "
+        "there, and ma.run holds all",
+        "layers with a sliding window forget: the new tokens of a generation see only as many of the last keys as "
+        "the window holds",
+        "in a decoder with experts, mlp_out is the sum of the experts and of the dense MLP beside them. mlp_post "
+        "are the neurons of the dense MLP",
+        "in the tower, scores are those behind the softcap. A frame of padding sees all of its window alike. All "
+        "of attention but z is in fp32",
         "logits are as the network returns them, after its softcap",
     ),
 )

@@ -25,7 +25,7 @@ GLM_ASR = Adapter(
     features_mask="input_features_mask",
     one_clip="its processor takes one clip for each text",
     exceptions=(
-        "the tower has no mask and hears the silence that fills a clip up to its window: features that you pad less "
-        "than the processor does (to 30 s) give other vectors",
+        "the tower has no mask and hears the silence that fills a clip up to its window. Features that you pad "
+        "less than the processor does (to 30 s) give other vectors",
     ),
 )

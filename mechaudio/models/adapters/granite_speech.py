@@ -9,16 +9,15 @@ from dataclasses import replace
 from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, InBlocks, Stack, TokenTiming
 
 _SHARED = (
-    "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them; the last window "
-    "is filled up, so the clock may run 0.3 s past the end of the clip",
-    "the mask that its processor makes counts tokens, not frames: in a dict of inputs, clips that differ by less than "
-    "0.3 s cannot be told apart if silence was put behind the shorter one, and run together; prompts that ma.prompt "
-    "made can",
-    "its processor needs torchaudio; without it the network takes dicts of its own inputs",
-    "the decoder multiplies embed by embedding_multiplier before the first layer, and what attention and MLP give by "
-    "residual_multiplier: attn_out and mlp_out are the products, which are added",
-    "behind the middle layer of the tower, what it recognises is added to the stream: resid_pre of the next layer is "
-    "more than resid_post",
+    "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them. The last "
+    "window is filled up, so the clock may run 0.3 s past the end of the clip",
+    "its processor's mask counts tokens, not frames. In a dict of inputs, clips that differ by less than 0.3 s "
+    "look equally long if silence was put behind the shorter one, and run together. Prompts of ma.prompt run apart",
+    "its processor needs torchaudio. The network takes dicts of its own inputs without it",
+    "the decoder multiplies embed by embedding_multiplier before the first layer. It multiplies the outputs of "
+    "attention and MLP by residual_multiplier: attn_out and mlp_out are these products, which are added",
+    "the tower adds what it recognises to the stream behind its middle layer: resid_pre of the next layer is more "
+    "than resid_post",
     "its audio.scores hold the position bias, which is made from q: editing q moves both",
 )
 
@@ -79,6 +78,7 @@ GRANITE_SPEECH_PLUS = replace(
     system=None,
     exceptions=(
         *_SHARED,
-        "the projector hears some of the tower's layers beside the last, as the checkpoint's cat_hidden_layers says",
+        "the projector hears some of the tower's layers beside the last: cat_hidden_layers of the checkpoint names "
+        "them",
     ),
 )

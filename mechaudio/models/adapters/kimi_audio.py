@@ -38,15 +38,15 @@ KIMI_AUDIO = Adapter(
     cuts_padding=False,
     text_first=True,
     exceptions=(
-        "it is no class of transformers but one of mechaudio's, and its checkpoint lacks the speech tokenizer; "
-        "`mechaudio assemble kimi` puts all together once",
-        "two streams of ids run side by side, and one of them is blank wherever the other speaks: prompts have one "
-        "stream, which the class takes apart. The branch that speaks is left out, also of generation, which is of text",
-        "training put text in front of audio, and so do questions: keywords see no audio, and an edit of what they see "
-        "of it is refused. `PromptFormat(audio='first')` turns the order round, which was not trained",
-        "turns are the user's and the assistant's: it knows no system turn",
-        "it has two audio towers: audio_blocks are Whisper's layers, `model.towers['codes']` the speech tokenizer's, "
-        "whose frames become codes: an edit there moves the logits where another code is nearest, and no gradient goes "
-        "through. `audio_codes` among the inputs takes their place",
+        "it is a class of mechaudio, not of transformers. Its checkpoint lacks the speech tokenizer: `mechaudio "
+        "assemble kimi` puts all parts together once",
+        "two streams of ids run side by side, and one is blank wherever the other speaks. Prompts have one stream, "
+        "which the class takes apart. The branch that speaks is left out, and generation is of text alone",
+        "a question stands in front of its audio, as in training: keywords see no audio, and an edit of what they "
+        "see of it is refused. `PromptFormat(audio='first')` turns the order round, which was not trained",
+        "it has turns of the user and of the assistant, and no system turn",
+        "it has two audio towers: audio_blocks are Whisper's layers, `model.towers['codes']` the speech "
+        "tokenizer's. The frames of the second become codes: an edit there moves the logits only where another "
+        "code is nearest, and no gradient goes through. `audio_codes` among the inputs takes their place",
     ),
 )

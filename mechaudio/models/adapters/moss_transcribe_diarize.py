@@ -20,7 +20,7 @@ MOSS_TRANSCRIBE_DIARIZE = Adapter(
         "pass them on as a dict"
     ),
     exceptions=(
-        "every two seconds its processor writes the time between the audio tokens, in digits that are not of the span "
-        "audio",
+        "its processor writes the time between the audio tokens every two seconds. These digits are not in the "
+        "span audio",
     ),
 )

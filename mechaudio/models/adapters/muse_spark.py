@@ -50,15 +50,15 @@ MUSE_SPARK = Adapter(
     bands=None,
     sampling_rate=24_000,
     exceptions=(
-        "audio_blocks are the stages of the tower, which differ in width and in length; only its last has a frame per "
-        "audio token",
-        "projector_out is normed once more, as embeddings of text are, before it is put in",
-        "in half precision, numbers that differ by rounding alone (another batch, another device) can send a token to "
-        "other experts, and logits then differ by more than rounding; reading is bit-exact, as everywhere",
-        "an edit moves positions before it by rounding: experts multiply those that come to them together, and where "
-        "an edited one goes elsewhere the others' matrices have other shapes",
-        "layers with a sliding window forget: at the new tokens of a generation their keys are the last ones only, as "
-        "many as the window holds",
+        "audio_blocks are the stages of the tower, which differ in width and in length. Only the last has a frame "
+        "per audio token",
+        "projector_out is normed once more before it is put in, as embeddings of text are",
+        "in half precision, rounding (another batch, another device) can send a token to other experts. Logits "
+        "then differ by more than rounding. Reading is bit-exact, as everywhere",
+        "an edit moves earlier positions by rounding: experts multiply all tokens that come to them together. An "
+        "edited token that goes elsewhere changes the shapes of these matrices",
+        "layers with a sliding window forget: the new tokens of a generation see only as many of the last keys as "
+        "the window holds",
         "logits are as the network returns them, after its softcap",
     ),
 )

@@ -76,10 +76,10 @@ NEMOTRON_H_OMNI = Adapter(
     frames_axis=1,
     leaks_padding="where its frames divide by eight, a clip's last audio token lies outside the tower's mask",
     exceptions=(
-        "decoder layers differ: attention is in some, an MLP or experts in others, the rest are Mamba blocks, and no "
+        "decoder layers differ: some have attention, others an MLP or experts, and the rest are Mamba blocks. No "
         "layer has a resid_mid",
-        "an edit moves positions before it by rounding: experts multiply those that come to them together, and where "
-        "an edited one goes elsewhere the others' matrices have other shapes",
+        "an edit moves earlier positions by rounding: experts multiply all tokens that come to them together. An "
+        "edited token that goes elsewhere changes the shapes of these matrices",
         "in the tower, rows that may see nothing (padding, and the last token where frames divide by eight) attend to "
         "all keys alike",
     ),

@@ -41,7 +41,8 @@ PHI_4_MULTIMODAL = Adapter(
     bands="input_size",
     leaks_padding="the tower's mask adds 1 to the scores of real frames and forbids none",
     exceptions=(
-        "plain transformers hands the clip over again with every new token, and fails with a shape mismatch where the "
-        "network writes the placeholder of audio; here sound comes with the prompt alone, and that token is text",
+        "plain transformers hands the clip over again with every new token. It fails with a shape mismatch where "
+        "the network writes the placeholder of audio. Here sound comes with the prompt alone, and that token is "
+        "text",
     ),
 )

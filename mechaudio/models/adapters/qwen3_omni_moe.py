@@ -25,10 +25,10 @@ QWEN3_OMNI_MOE = Adapter(
     ),
     leaks_below=16_000,
     exceptions=(
-        "in half precision, numbers that differ by rounding alone (another batch, another device) can send a token to "
-        "other experts, and logits then differ by more than rounding; reading is bit-exact, as everywhere",
-        "an edit moves positions before it by rounding: experts multiply those that come to them together, and where "
-        "an edited one goes elsewhere the others' matrices have other shapes",
+        "in half precision, rounding (another batch, another device) can send a token to other experts. Logits "
+        "then differ by more than rounding. Reading is bit-exact, as everywhere",
+        "an edit moves earlier positions by rounding: experts multiply all tokens that come to them together. An "
+        "edited token that goes elsewhere changes the shapes of these matrices",
     ),
     also_in=("qwen3_omni_moe",),
     older_paths=THINKER_UP_TO_5_20,

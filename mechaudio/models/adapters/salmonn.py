@@ -72,16 +72,16 @@ SALMONN = Adapter(
     answer="apart",
     one_clip="it was trained on one clip a prompt",
     exceptions=(
-        "it is no class of transformers but one of mechaudio's, and its checkpoints are parts that "
-        "`mechaudio assemble` puts together once",
-        "clips of up to 30 s (config.max_seconds); Whisper hears windows of 30 s filled up with silence, which become "
-        "audio tokens too: 88 of every clip. Those behind its end are the span audio_padding",
+        "it is a class of mechaudio, not of transformers. Its checkpoints are parts, which `mechaudio assemble` "
+        "puts together once",
+        "it hears clips of up to 30 s (config.max_seconds). Whisper hears windows of 30 s filled up with silence, "
+        "which becomes audio tokens too: every clip has 88. Those behind its end are the span audio_padding",
         "an answer's letter is the token that training wrote, tokenised apart from the prompt",
         "it has three audio towers: audio_blocks are Whisper's layers, `model.towers['beats']` and "
-        "`model.towers['qformer']` the others; in strings their names stand in the place of audio: beats.pattern",
+        "`model.towers['qformer']` the others. In strings, their names stand in the place of audio: beats.pattern",
         "BEATs' scores hold its position bias, which gates made from the queries scale: an edit of q does not move it",
-        "of every 160 ms BEATs has eight tokens, one per group of bands, lowest first; the Q-Former's hook points have "
-        "windows of 340 ms along their first axis, and its attention is that of a window's query to 17 frames",
-        "a window's 17 BEATs tokens are not the sound of its 340 ms in 17 steps but 2 1/8 patches of eight bands",
+        "BEATs has eight tokens for every 160 ms, one per group of bands, lowest first. The Q-Former's hook points "
+        "have windows of 340 ms along their first axis. Its attention is that of a window's query to 17 frames",
+        "the 17 BEATs tokens of a window are 2 1/8 patches of eight bands, not its 340 ms in 17 steps",
     ),
 )

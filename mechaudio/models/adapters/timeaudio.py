@@ -14,15 +14,14 @@ TIMEAUDIO = replace(
     merging="audio_merging",
     exceptions=(
         SALMONN.exceptions[0],
-        "clips of up to 120 s (config.max_seconds), in windows of 30 s filled up with silence; BEATs hears the whole "
-        "clip at once, or each window by itself with config.beats_per_stretch, which takes less memory and gives other "
-        "numbers",
-        "the tokens of clips of more than one window are merged, 26 of every 44: 22 stay as they are, four are made "
-        "of the others. Which windows a token hears is worked out when the prompt is made "
-        "(`batch.clock[0].intervals(i)`), and interventions leave it alone. Where tokens hear several stretches, what "
-        "goes over seconds refuses them",
-        "as released, which tokens stay is decided by rounding (config.merging='released'): another machine may keep "
-        "others. config.merging='paper' keeps those that others attend to, None merges nothing",
+        "it hears clips of up to 120 s (config.max_seconds), in windows of 30 s filled up with silence. BEATs "
+        "hears the whole clip at once. With config.beats_per_stretch it hears each window by itself, which takes "
+        "less memory and gives other numbers",
+        "the tokens of a clip of several windows are merged, 44 to 26: 22 stay as they are, and four are made of "
+        "the others. The prompt settles which windows a token hears (`batch.clock[0].intervals(i)`), and "
+        "interventions leave it alone. Methods that go over seconds refuse tokens that hear several stretches",
+        "in the released code, rounding decides which tokens stay (config.merging='released'): another machine may "
+        "keep others. config.merging='paper' keeps those that others attend to, and None merges nothing",
         *SALMONN.exceptions[2:],
     ),
 )

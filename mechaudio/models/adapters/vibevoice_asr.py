@@ -39,8 +39,8 @@ VIBEVOICE_ASR = Adapter(
     ),
     exceptions=(
         "the audio towers run without gradients, so none arrive at audio_blocks",
-        "noise is added to what the acoustic tower gives unless sample=False, which every run passes on",
-        "audio_blocks are the stages of the acoustic tower, and behind them those of the semantic tower: both halves "
-        "hear the same sound side by side",
+        "the network adds noise to the output of the acoustic tower unless sample=False, which every run passes on",
+        "audio_blocks are the stages of the acoustic tower, then those of the semantic tower. Both towers hear the "
+        "same sound side by side",
     ),
 )
