@@ -133,7 +133,7 @@ def with_sound(
         ValueError: Another number of audio tokens than of placeholders.
     """
     refuse_another_count(len(tokens), audio)
-    return embedded.masked_scatter(audio[..., None], tokens.to(embedded.dtype))
+    return embedded.masked_scatter(audio[..., None].to(embedded.device), tokens.to(embedded))
 
 
 class ClipProcessor(ProcessorMixin):

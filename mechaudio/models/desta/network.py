@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from accelerate.utils import align_module_device
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,12 +28,21 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.desta.config import DestaConfig
-from mechaudio.models.network import Network
+from mechaudio.models.network import Network, device_of
 from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, prompt_given, with_sound
 from mechaudio.models.salmonn.qformer import Named, QFormerLayer
 
 #: Tokens that a transcript has at most, as released.
 LONGEST_TRANSCRIPT = 128
+
+
+class Recogniser(WhisperForConditionalGeneration):
+    """Whisper, which transcribes where it computes, wherever its weights are kept."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return device_of(self.model.encoder.conv1)
 
 
 class Connector(nn.Module):
@@ -59,7 +69,9 @@ class Connector(nn.Module):
         n_clips = len(tapped[0])
         # All layers at once, as one batch: every module runs once, so that a hook sees all that it does.
         seen = rearrange(torch.stack(tapped), "tap clip frame width -> (clip tap) frame width")
-        states = torch.cat([*self.layer_prompts]).repeat(n_clips, 1, 1)
+        with align_module_device(self.layer_prompts):
+            queries = torch.cat([*self.layer_prompts])
+        states = queries.repeat(n_clips, 1, 1)
         for layer in self.qformer.layer:
             states = layer(states, seen)
         read = rearrange(states, "(clip tap) query width -> clip query tap width", clip=n_clips)
@@ -79,13 +91,13 @@ class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
     }
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "WhisperEncoderLayer", "WhisperDecoderLayer", "QFormerLayer"]
+    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "WhisperEncoder", "WhisperDecoderLayer", "Connector"]
 
     def __init__(self, config: DestaConfig):
         super().__init__(config)
         own = config.qformer_config  # of plain modules, which do not choose their attention function themselves
         own._attn_implementation = own._attn_implementation or config._attn_implementation
-        whisper = WhisperForConditionalGeneration(config.audio_config)
+        whisper = Recogniser(config.audio_config)
         if config.recognition is not None:
             whisper.generation_config = GenerationConfig(**config.recognition)
         self.perception: Network = Named(whisper=whisper, connector=Connector(config))
@@ -113,7 +125,11 @@ class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
         """Return what the tapped layers of Whisper's encoder pass on, without its last norm."""
         encoder = self.perception.whisper.model.encoder
         states = functional.gelu(encoder.conv1(input_features.to(encoder.conv1.weight.dtype)))
-        states = functional.gelu(encoder.conv2(states)).mT + encoder.embed_positions.weight
+        states = functional.gelu(encoder.conv2(states)).mT
+        # Asked for, not read: weights that are kept elsewhere come when their module is called.
+        states = states + encoder.embed_positions(
+            torch.arange(encoder.embed_positions.num_embeddings, device=states.device)
+        )
         outputs = []
         for number, layer in enumerate(encoder.layers):
             states = layer(states, attention_mask=None)

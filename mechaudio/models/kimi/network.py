@@ -43,7 +43,7 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
     audio_inputs = ("input_features", "input_features_mask", "code_features", "audio_codes")
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar = ["Qwen2DecoderLayer", "WhisperEncoderLayer"]
+    _no_split_modules: ClassVar = ["Qwen2DecoderLayer", "WhisperEncoder", "WhisperEncoderLayer"]
     #: Codes are decided by distances, which rounding moves; the release makes them in full precision.
     _keep_in_fp32_modules_strict = {"audio_tokenizer"}  # noqa: RUF012 - as transformers declares it
 
@@ -103,7 +103,7 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
                     "audio tokens need codes: pass code_features (the processor gives them) or audio_codes"
                 )
             audio_codes = self.audio_tokenizer(code_features, input_features_mask)
-        counted = self._counted(input_features_mask, audio_codes.shape[-1])
+        counted = self._counted(input_features_mask.to(audio_codes.device), audio_codes.shape[-1])
         codes = audio_codes[:, : counted.shape[-1]][counted[:, : audio_codes.shape[-1]]]
         if counted.shape[-1] > audio_codes.shape[-1] or (len(codes) and int(codes.min()) < 0):
             raise ValueError("audio_codes hold fewer codes than a window makes audio tokens: one for every 80 ms")
@@ -124,7 +124,7 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
         frames = self.speech_encoder(input_features.to(self.speech_encoder.conv1.weight.dtype)).last_hidden_state
         whole = frames[:, : frames.shape[1] // FRAMES * FRAMES]
         together = rearrange(whole, "window (token frame) width -> window token (frame width)", frame=FRAMES)
-        counted = self._counted(input_features_mask, together.shape[1])
+        counted = self._counted(input_features_mask.to(together.device), together.shape[1])
         return self.model.vq_adaptor.layers(together[counted])
 
     def embed(
@@ -152,9 +152,10 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
         if codes is None or heard is None:
             return embeddings(first) + embeddings(second)
         refuse_another_count(len(codes), audio)
-        first = first.masked_scatter(audio, codes + self.config.codes_offset)
+        first = first.masked_scatter(audio, codes.to(first.device) + self.config.codes_offset)
         audio_stream, text_stream = embeddings(first), embeddings(second)
-        sounding = (audio_stream[audio] + heard.to(audio_stream.dtype)) * 2**0.5
+        audio = audio.to(audio_stream.device)
+        sounding = (audio_stream[audio] + heard.to(audio_stream)) * 2**0.5
         return audio_stream.masked_scatter(audio[..., None], sounding) + text_stream
 
     def forward(

@@ -28,6 +28,15 @@ class CausalConvolution(nn.Conv1d):
         return super().forward(functional.pad(states, (self.kernel_size[0] - 1, 0)))
 
 
+class Codebook(nn.Embedding):
+    """The codes' own vectors."""
+
+    def forward(self, vectors: Float[Tensor, "window code width"]) -> Int[Tensor, "window code"]:
+        """Return the codes whose vectors are nearest."""
+        rows = self.weight
+        return ((rows**2).sum(-1) - 2 * vectors @ rows.mT).argmin(-1)
+
+
 class SpeechTokenizer(PreTrainedModel):
     """The encoder and its codebook."""
 
@@ -44,7 +53,7 @@ class SpeechTokenizer(PreTrainedModel):
         self.conv2 = CausalConvolution(width, width, kernel_size=3, stride=2)
         self.embed_positions = nn.Embedding(config.max_source_positions, width)
         self.layers = nn.ModuleList(WhisperEncoderLayer(config) for _ in range(config.quantize_position))
-        self.codebook = nn.Embedding(config.quantize_vocab_size, width)
+        self.codebook = Codebook(config.quantize_vocab_size, width)
         self.post_init()
 
     def forward(
@@ -60,16 +69,17 @@ class SpeechTokenizer(PreTrainedModel):
         """
         width = input_features.shape[-1]
         states = functional.gelu(self.conv1(input_features.to(self.conv1.weight.dtype)))
-        states = functional.gelu(self.conv2(states)).mT + self.embed_positions.weight[: width // 2]
+        states = functional.gelu(self.conv2(states)).mT
+        # Asked for, not read: weights that are kept elsewhere come when their module is called.
+        positions = self.embed_positions(torch.arange(width // 2, device=states.device))
+        states = states + positions.to(states.device)
         real = functional.pad(input_features_mask.bool(), (0, max(width - input_features_mask.shape[-1], 0)))
         mask = self._blocks(real[:, :width:2], states.dtype)
         for layer in self.layers:
             states = layer(states, attention_mask=mask)
             states = states[0] if isinstance(states, tuple) else states
         together = self.config.pooling_kernel_size
-        pooled = reduce(states, "window (code frame) width -> window code width", "mean", frame=together)
-        rows = self.codebook.weight
-        return ((rows**2).sum(-1) - 2 * pooled @ rows.mT).argmin(-1)
+        return self.codebook(reduce(states, "window (code frame) width -> window code width", "mean", frame=together))
 
     def _blocks(self, real: Bool[Tensor, "window frame"], dtype: torch.dtype) -> Float[Tensor, "window 1 frame frame"]:
         """The mask that is added to scores: nothing where a frame is seen, minus infinity elsewhere."""

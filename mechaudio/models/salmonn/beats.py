@@ -70,6 +70,18 @@ class BeatsConfig(PreTrainedConfig):
         return frames // self.input_patch_size * (self.num_mel_bins // self.input_patch_size)
 
 
+class SharedTable(nn.Embedding):
+    """The first layer's table of biases in another layer: one parameter, which lies where the first layer is."""
+
+    def __init__(self, first: nn.Embedding):
+        super().__init__(first.num_embeddings, first.embedding_dim, _weight=first.weight)
+        self.weight = first.weight
+
+    def forward(self, rows: Int[Tensor, "query key"]) -> Float[Tensor, "query key head"]:
+        """Return rows of the table, which may lie on another device than the layer."""
+        return super().forward(rows.to(self.weight.device))
+
+
 class BeatsAttention(nn.Module):
     """Self-attention with a bias by distance, which two gates made from the query scale for every query and head."""
 
@@ -84,7 +96,7 @@ class BeatsAttention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
         self.grep_linear = nn.Linear(self.head_dim, 8)
         self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
-        table = nn.Embedding(config.num_buckets, self.heads) if shared is None else shared
+        table = nn.Embedding(config.num_buckets, self.heads) if shared is None else SharedTable(shared)
         self.relative_attention_bias = table
 
     def buckets(self, length: int, device: torch.device) -> Int[Tensor, "query key"]:
@@ -99,7 +111,7 @@ class BeatsAttention(nn.Module):
 
     def bias(self, queries: Float[Tensor, "clip head query d_head"]) -> Float[Tensor, "clip head query key"]:
         """Return what is added to the scores."""
-        by_distance = self.relative_attention_bias(self.buckets(queries.shape[2], queries.device))
+        by_distance = self.relative_attention_bias(self.buckets(queries.shape[2], queries.device)).to(queries.device)
         gates = rearrange(self.grep_linear(queries), "clip head query (gate part) -> clip head query gate part", gate=2)
         opened, kept = gates.sum(-1).sigmoid().chunk(2, dim=-1)
         return (opened * (kept * self.grep_a - 1) + 2) * rearrange(by_distance, "query key head -> 1 head query key")
@@ -154,6 +166,10 @@ class BeatsLayer(nn.Module):
         return self.final_layer_norm(middle * self.alpha + self.fc2(functional.gelu(self.fc1(middle))))
 
 
+class PositionalConvolution(nn.Sequential):
+    """A convolution that tells tokens where they stand; its weights are made of parts, which are placed together."""
+
+
 class BeatsEncoder(nn.Module):
     """Positions by convolution, a norm, and the layers."""
 
@@ -161,7 +177,7 @@ class BeatsEncoder(nn.Module):
         super().__init__()
         width, kernel = config.encoder_embed_dim, config.conv_pos
         convolution = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.conv_pos_groups)
-        self.pos_conv = nn.Sequential(nn.utils.parametrizations.weight_norm(convolution, dim=2))
+        self.pos_conv = PositionalConvolution(nn.utils.parametrizations.weight_norm(convolution, dim=2))
         layers: list[BeatsLayer] = []
         for _ in range(config.encoder_layers):
             layers.append(BeatsLayer(config, layers[0].self_attn.relative_attention_bias if layers else None))
@@ -171,9 +187,9 @@ class BeatsEncoder(nn.Module):
     def forward(self, hidden_states: Tensor, padding: Tensor | None = None) -> Tensor:
         """Return the last layer's residual stream."""
         if padding is not None:
-            hidden_states = hidden_states.masked_fill(padding[..., None], 0)
+            hidden_states = hidden_states.masked_fill(padding[..., None].to(hidden_states.device), 0)
         positions = self.pos_conv(hidden_states.mT)[..., : hidden_states.shape[1]]
-        hidden_states = self.layer_norm(hidden_states + functional.gelu(positions).mT)
+        hidden_states = self.layer_norm(hidden_states + functional.gelu(positions).mT.to(hidden_states.device))
         for layer in self.layers:
             hidden_states = layer(hidden_states, padding)
         return hidden_states

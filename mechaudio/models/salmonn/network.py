@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate.utils import align_module_device
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from mechaudio.models.network import Network
 from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, prompt_given, with_sound
-from mechaudio.models.salmonn.beats import Beats, BeatsAttention
+from mechaudio.models.salmonn.beats import Beats, BeatsAttention, SharedTable
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE
 from mechaudio.models.salmonn.lora import LoraLinear, put_lora_in
@@ -42,7 +43,7 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
     audio_inputs = ("input_features", "input_features_mask", "filterbank_features", "audio_samples", "audio_merging")
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ("LlamaDecoderLayer", "WhisperEncoderLayer", "BeatsLayer", "QFormerLayer")
+    _no_split_modules = ("LlamaDecoderLayer", "WhisperEncoder", "PositionalConvolution", "BeatsLayer", "QFormerLayer")
 
     def __init__(self, config: SalmonnConfig):
         super().__init__(config)
@@ -63,6 +64,8 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
         self.post_init()
 
     def _init_weights(self, module: Network) -> None:
+        if isinstance(module, SharedTable):
+            return  # the first layer's
         super()._init_weights(module)
         if isinstance(module, BeatsAttention):
             nn.init.ones_(module.grep_a)
@@ -75,6 +78,10 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
     def decoder(self) -> LlamaForCausalLM:
         """The language model."""
         return self.llama_model.base_model.model
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """Return which parameters are others: the table of biases is one, whatever the config says of words."""
+        return super().get_expanded_tied_weights_keys(all_submodels) | self._tied_weights_keys
 
     def tokens_of(self, input_features_mask: Tensor, **_others: Tensor) -> list[int]:
         """Return how many audio tokens each clip makes."""
@@ -100,7 +107,8 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
         sound = self._hear_with_beats(filterbank_features, input_features_mask.bool(), max(frames))
         both = []
         for clip, of_whisper in enumerate(speech):
-            parts = [rearrange(of_whisper, "stretch token width -> (stretch token) width"), sound[clip]]
+            of_beats = sound[clip].to(of_whisper.device)
+            parts = [rearrange(of_whisper, "stretch token width -> (stretch token) width"), of_beats]
             longest = max(map(len, parts))
             both.append(torch.cat([functional.pad(part, (0, 0, 0, longest - len(part))) for part in parts], dim=-1))
         return both
@@ -156,8 +164,10 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
 
     def read(self, windows: Tensor) -> tuple[Float[Tensor, "window width"], Float[Tensor, "window width"]]:
         """Return the Q-Former's vector of every window, and the states that its last layer began with."""
-        read, before = self.speech_Qformer(self.speech_query_tokens.expand(len(windows), -1, -1), windows)
-        return read[:, 0], before[:, 0]
+        with align_module_device(self):
+            queries = self.speech_query_tokens
+        read, before = self.speech_Qformer(queries.expand(len(windows), -1, -1), windows)
+        return read[:, 0], before[:, 0].to(read.device)
 
     def hear(
         self, audio_merging: Tensor | None = None, **features: Tensor | None
@@ -262,8 +272,9 @@ class TimeAudioForConditionalGeneration(SalmonnForConditionalGeneration):
         if self.config.time_encoding is None:
             return windows
         rows = window_rows(len(windows), seconds, self.config.time_encoding, self.config.n_times)
-        times = self.abs_time_position_embedding[rows.to(windows.device)]
-        return windows + rearrange(times, "window width -> window 1 width")
+        with align_module_device(self):
+            times = self.abs_time_position_embedding[rows.to(self.abs_time_position_embedding.device)]
+        return windows + rearrange(times, "window width -> window 1 width").to(windows.device)
 
     def merging_of(self, **features: Tensor | None) -> Float[Tensor, "clip token window"] | None:
         """Return what each audio token of clips is made of, `None` where nothing is merged.
@@ -304,4 +315,4 @@ class TimeAudioForConditionalGeneration(SalmonnForConditionalGeneration):
             with torch.no_grad():
                 weights = self._weights(read, before, windows)
         weights = weights[weights.any(-1), : len(read)]  # behind those of its clip, a batch fills up with zeros
-        return weights.to(read.dtype) @ read
+        return weights.to(read) @ read
