@@ -2,16 +2,19 @@
 
     python benchmarks/parallel_cost.py                       # Qwen2-Audio class, 8 layers, hidden 512, on the CPU
     python benchmarks/parallel_cost.py --large               # a network of Qwen2-Audio-7B's size, bf16, on 1 and 2 GPUs
-    python benchmarks/parallel_cost.py --large --processes 1 2 4
+    python benchmarks/parallel_cost.py --large --processes 1 2 4 --questions 2048 --workers 4
 
-Clips of 10 s in windows of 30 s. Every process opens the network and answers a few questions first; all begin when the
-last of them is ready, and the time runs until the last has the whole result. The results are compared byte by byte. The
-weights are random, so what is answered means nothing.
+Clips of 10 s in windows of 30 s. Every process opens the network once and answers a few questions; for each number of
+processes so many of them begin together, and the time runs until the last has the whole result. A run that is kept
+begins with a digest of all weights, which every process takes for itself: the rate is given with it, and without it,
+from the first batch on. The results are compared byte by byte. The weights are random, so what is answered means
+nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -23,66 +26,96 @@ import torch
 from steering_cost import opened
 
 import mechaudio as ma
+from mechaudio.arguments import n_of
+
+#: With two GPUs and 7B parameters, some two minutes: 54 ms a question in one process, half of it in two.
+LARGE_QUESTIONS, SMALL_QUESTIONS = 768, 48
 
 
-def work(large: bool, n_questions: int, folder: Path) -> None:
-    """Answer questions with the other processes, and write when this began and ended."""
-    rank, n = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    if large:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    model, questions = opened(large), list(ma.data.soundscapes.questions(n_questions, seed=0))
-    ma.evaluate(model, questions[:4], out=folder / f"warm-{rank}", progress=False)
-    (folder / f"ready-{rank}").touch()
-    while len(list(folder.glob("ready-*"))) < n:
-        time.sleep(0.01)
-    began = time.time()
-    ma.evaluate(model, questions, out=folder / "run", progress=False)
-    (folder / f"took-{rank}").write_text(f"{began} {time.time()}")
+def work(arguments: argparse.Namespace, n_questions: int) -> None:
+    """Answer questions alone and with the other processes, and write when this began and ended."""
+    rank, folder = int(os.environ["RANK"]), arguments.folder
+    if arguments.large:
+        torch.cuda.set_device(rank)
+    os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": str(rank)}
+    model, questions = opened(arguments.large), list(ma.data.soundscapes.questions(n_questions, seed=0))
+    ma.evaluate(model, questions[:4], progress=False)
+    for n in arguments.processes:
+        if rank >= n:
+            continue
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
+        (folder / f"ready-{n}-{rank}").touch()
+        while len(list(folder.glob(f"ready-{n}-*"))) < n:
+            time.sleep(0.01)
+        began = time.time()
+        ma.evaluate(model, questions, out=folder / f"run-{n}", workers=arguments.workers, progress=False)
+        (folder / f"took-{n}-{rank}").write_text(f"{began} {time.time()}")
 
 
-def questions_per_second(large: bool, n_questions: int, n_processes: int, folder: Path) -> float:
-    """Start the processes, wait for them, and give the questions that they answered in a second."""
-    folder.mkdir()
-    command = [sys.executable, __file__, "--folder", str(folder), "--questions", str(n_questions)]
-    command += ["--large"] if large else []
-    children = [
-        subprocess.Popen(
-            command,
-            env=os.environ
-            | {"RANK": str(rank), "WORLD_SIZE": str(n_processes), "LOCAL_RANK": str(rank)}
-            | ({} if large else {"OMP_NUM_THREADS": "1"}),
-        )
-        for rank in range(n_processes)
+def start(arguments: argparse.Namespace, folder: Path) -> list[subprocess.Popen]:
+    """Start as many processes as work together at most."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--folder", str(folder)]
+    threads = {} if arguments.large else {"OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(command, env=os.environ | {"RANK": str(rank)} | threads)
+        for rank in range(max(arguments.processes))
     ]
-    codes = [child.wait() for child in children]
-    if any(codes):
-        raise SystemExit("a process failed")
-    took = [tuple(map(float, file.read_text().split())) for file in folder.glob("took-*")]
-    return n_questions / (max(end for _, end in took) - min(began for began, _ in took))
+
+
+def wait_for(folder: Path, n: int, children: list[subprocess.Popen]) -> None:
+    """Wait until so many processes have their result.
+
+    Raises:
+        SystemExit: A process failed; the others are ended.
+    """
+    while len(list(folder.glob(f"took-{n}-*"))) < n:
+        time.sleep(0.1)
+        if any(child.poll() for child in children):
+            for child in children:
+                child.kill()
+            raise SystemExit("a process failed")
+
+
+def questions_per_second(folder: Path, n: int, n_questions: int) -> tuple[float, float]:
+    """The questions that so many processes answered in a second: in all, and from the first batch on."""
+    took = [tuple(map(float, file.read_text().split())) for file in folder.glob(f"took-{n}-*")]
+    lines = (folder / f"run-{n}" / "waiting.jsonl").read_text().splitlines()
+    asking = max(json.loads(line)["seconds"] for line in lines)
+    return n_questions / (max(end for _, end in took) - min(began for began, _ in took)), n_questions / asking
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true")
-    parser.add_argument("--questions", type=int)
+    parser.add_argument(
+        "--questions", type=int, help=f"how many (default: {LARGE_QUESTIONS} with --large, else {SMALL_QUESTIONS})"
+    )
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, default=0, help="processes that make the prompts of each (default: 0)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    n_questions = arguments.questions or (2048 if arguments.large else 48)
+    n_questions = arguments.questions or (LARGE_QUESTIONS if arguments.large else SMALL_QUESTIONS)
     if arguments.folder is not None:
-        work(arguments.large, n_questions, arguments.folder)
+        work(arguments, n_questions)
         return
-    rates, arrays = {}, {}
-    with tempfile.TemporaryDirectory() as place:
+    first: tuple[float, float, bytes] | None = None
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, began = Path(scratch), time.time()
+        children = start(arguments, folder)
         for n in arguments.processes:
-            folder = Path(place, str(n))
-            rates[n] = questions_per_second(arguments.large, n_questions, n, folder)
-            arrays[n] = (folder / "run" / "arrays.npz").read_bytes()
-    first = arguments.processes[0]
-    for n in arguments.processes:
-        same = "the same bytes" if arrays[n] == arrays[first] else "other bytes"
-        print(f"{n} processes: {rates[n]:7.2f} questions per second, {rates[n] / rates[first]:.2f} times, {same}")
+            wait_for(folder, n, children)
+            rates = questions_per_second(folder, n, n_questions)
+            arrays = (folder / f"run-{n}" / "arrays.npz").read_bytes()
+            first = (*rates, arrays) if first is None else first
+            whole, asking = (f"{rates[k]:.2f} ({rates[k] / first[k]:.2f} times)" for k in (0, 1))
+            print(
+                f"{n_of(n, 'process', 'processes')}: {whole} questions per second, {asking} without the digest; "
+                f"{'the same bytes' if arrays == first[2] else 'OTHER BYTES'}; {time.time() - began:.0f} s so far",
+                flush=True,
+            )
+        for child in children:
+            child.wait()
 
 
 if __name__ == "__main__":
