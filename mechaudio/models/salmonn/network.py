@@ -9,7 +9,7 @@ References: SALMONN (arXiv 2310.13289) and TimeAudio (arXiv 2511.11039) and thei
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import align_module_device
@@ -43,7 +43,13 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
     audio_inputs = ("input_features", "input_features_mask", "filterbank_features", "audio_samples", "audio_merging")
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ("LlamaDecoderLayer", "WhisperEncoder", "PositionalConvolution", "BeatsLayer", "QFormerLayer")
+    _no_split_modules: ClassVar = [
+        "LlamaDecoderLayer",
+        "WhisperEncoder",
+        "PositionalConvolution",
+        "BeatsLayer",
+        "QFormerLayer",
+    ]
 
     def __init__(self, config: SalmonnConfig):
         super().__init__(config)
