@@ -97,15 +97,12 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
         Raises:
             ValueError: Neither features nor codes; or fewer codes than audio tokens.
         """
-        if audio_codes is None:
-            if code_features is None:
-                raise ValueError(
-                    "audio tokens need codes: pass code_features (the processor gives them) or audio_codes"
-                )
-            audio_codes = self.audio_tokenizer(code_features, input_features_mask)
-        counted = self._counted(input_features_mask.to(audio_codes.device), audio_codes.shape[-1])
-        codes = audio_codes[:, : counted.shape[-1]][counted[:, : audio_codes.shape[-1]]]
-        if counted.shape[-1] > audio_codes.shape[-1] or (len(codes) and int(codes.min()) < 0):
+        if audio_codes is None and code_features is None:
+            raise ValueError("audio tokens need codes: pass code_features (the processor gives them) or audio_codes")
+        every: Tensor = self.audio_tokenizer(code_features, input_features_mask) if audio_codes is None else audio_codes
+        counted = self._counted(input_features_mask.to(every.device), every.shape[-1])
+        codes = every[:, : counted.shape[-1]][counted[:, : every.shape[-1]]]
+        if counted.shape[-1] > every.shape[-1] or (len(codes) and int(codes.min()) < 0):
             raise ValueError("audio_codes hold fewer codes than a window makes audio tokens: one for every 80 ms")
         return codes
 
