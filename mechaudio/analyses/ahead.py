@@ -124,6 +124,12 @@ class Waiting:
         self.waited += time.perf_counter() - start
         return made
 
+    def beside(self, do: Callable[[], object]) -> None:
+        """Do something that is no part of what is measured."""
+        start = time.perf_counter()
+        do()
+        self._begun += time.perf_counter() - start
+
 
 @dataclass(frozen=True, eq=False)
 class Ahead(Generic[Item, Made]):
@@ -137,6 +143,8 @@ class Ahead(Generic[Item, Made]):
         refers_to: What of an item is not sent back with what is made of it: its questions, say. What is made refers to
             these very objects.
         first: What a worker does first, such as to let go of files that are locked.
+        meanwhile: What this process does when its workers have begun, and before it waits for them. It counts neither
+            as waiting nor as time of the run.
         waiting: Measures how long is waited for what is made.
     """
 
@@ -146,6 +154,7 @@ class Ahead(Generic[Item, Made]):
     threaded: bool = False
     refers_to: Callable[[Item], Sequence[object]] = lambda _: ()
     first: Callable[[], object] = lambda: None
+    meanwhile: Callable[[], object] = lambda: None
     waiting: Waiting = field(default_factory=lambda: Waiting(""))
 
     def __call__(self, items: Iterable[Item]) -> Generator[tuple[Item, Made], None, None]:
@@ -163,6 +172,8 @@ class Ahead(Generic[Item, Made]):
         workers, drawn = (min(workers, len(head)) if len(head) > 1 else 0), chain(head, drawn)
         threaded = self.threaded and not workers and not self.model.adapter.makes_prompts_with_network
         self.waiting.workers = None if threaded else max(workers, self.waiting.workers or 0)
+        if not workers:
+            self.waiting.beside(self.meanwhile)
         way = self._by_processes(drawn, workers) if workers else (self._by_thread if threaded else self._in_turn)(drawn)
         with closing(way) as made:
             for item, value in made:
@@ -218,6 +229,7 @@ class Ahead(Generic[Item, Made]):
             with _calm_fork():
                 arriving: Any = self.waiting.during(lambda: iter(loader))
             open_workers.callback(arriving._shutdown_workers)
+            self.waiting.beside(self.meanwhile)
             while (sent := self.waiting.during(lambda: _next(arriving))) is not None:
                 item = taken.popleft()
                 yield (

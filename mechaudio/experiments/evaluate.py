@@ -207,7 +207,7 @@ def evaluate(
             chose = {CHOSE_ROWS: list(listens.everywhere.ids)}
     options = asdict(asking) | ({} if scoring == "generate" else {"max_new_tokens": None})
     provenance = Provenance.collect(model, seed=seed, settings=options)
-    header = {} if out is None else run_header(model, provenance, lists)
+    header = {} if out is None else partial(run_header, model, provenance, lists)
     plan = {
         "batch_positions": batch_positions or (0 if batch_size else positions_that_fit(model)),
         "batch_size": batch_size or 0,  # 0 is any number

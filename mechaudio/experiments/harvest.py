@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -121,7 +122,8 @@ def harvest(
     }
     provenance = Provenance.collect(model, settings=settings)
     plan = {"batch_positions": 0 if batch_size else positions_that_fit(model), "batch_size": batch_size or 0}
-    header = {"run": run_header(model, provenance, (tuple(interventions),)), "created": provenance.created, **plan}
+    run = partial(run_header, model, provenance, (tuple(interventions),))
+    header = {"run": run, "created": provenance.created, **plan}
     with HarvestLog(out, header) as log:
         if batch_size not in (None, log.header["batch_size"]):
             raise ValueError(

@@ -71,7 +71,8 @@ class SharedLog(Generic[Entry]):
         first: The log of process 0; None to keep nothing.
         reader: Makes what reads a log, which has a header.
         header: What is run, in words of JSON; `header["run"]` has to be the same when the run is taken up again,
-            anything else is taken from the file.
+            anything else is taken from the file. `header["run"]` may be a function that works it out: where nothing is
+            there to take up, it is asked by `begin`, and not before.
 
     Attributes:
         header: Of the run.
@@ -97,7 +98,25 @@ class SharedLog(Generic[Entry]):
         if first is None:
             return
         self._first, self._place = first, log_of_process(first)
-        self.header = begun_header(first, self.header)
+        self._waits = callable(header["run"]) and launch().n == 1 and not any(map(Path.exists, logs_in(first)))
+        if not self._waits:
+            self.begin()
+
+    def begin(self) -> None:
+        """Open the log, if that has not been done.
+
+        Raises:
+            ValueError: As for the class; or another process began a run in the folder since this was made.
+        """
+        if self.folder is None or self._file is not None:
+            return
+        if callable(self.header["run"]):
+            self.header["run"] = self.header["run"]()
+        if self._waits and self._first.exists():
+            raise ValueError(
+                f"another process began a run in {str(self.folder)!r} meanwhile: wait for it, or give another out="
+            )
+        self.header = begun_header(self._first, self.header)
         self._file = opened_log(self._place, self.header)
         try:
             self._read(self._place, self._file)

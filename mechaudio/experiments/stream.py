@@ -47,6 +47,10 @@ class Log(Protocol):
         """Read what other processes have written by now."""
         ...
 
+    def begin(self) -> None:
+        """Open the log, if it has not been opened."""
+        ...
+
     def forget(self) -> None:
         """Let go of the files in a worker, which came by them when it was forked."""
         ...
@@ -165,7 +169,9 @@ def go_through(
 
         show()
         waiting = Waiting(what)
-        ahead = Ahead(model, write, workers, refers_to=_known_to_both, first=log.forget, waiting=waiting)
+        ahead = Ahead(
+            model, write, workers, refers_to=_known_to_both, first=log.forget, meanwhile=log.begin, waiting=waiting
+        )
         work: Work[Together] = Work(
             log.shared, number=lambda batch: batch.placed[0].index, is_done=is_done, do=do, ahead=ahead
         )

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 import warnings
 from functools import partial
 from types import SimpleNamespace
@@ -106,6 +107,31 @@ def test_prompts_arrive_in_order_from_other_processes_and_questions_are_drawn_he
     assert HERE not in makers
     assert set(drawn) == {HERE}
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_workers_make_prompts_while_this_process_does_something_else_that_is_not_counted(toy, asked, tmp_path):
+    arrived = tmp_path / "arrived"
+    waiting = Waiting("test")
+
+    def meanwhile():
+        until = time.monotonic() + 30
+        while not arrived.exists():
+            assert time.monotonic() < until, "nothing is made meanwhile"
+            time.sleep(0.01)
+        time.sleep(0.2)
+
+    way = by_two(toy, lambda _: arrived.touch(), meanwhile=meanwhile, waiting=waiting)
+    began = time.perf_counter()
+    with waiting.kept(None):
+        assert len(list(way(pairs_of(asked)))) == 5
+    assert waiting.waited <= waiting.seconds < time.perf_counter() - began - 0.2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_without_workers_too_something_else_is_done_first(toy, workers):
+    done = []
+    way = Ahead(toy, lambda item: (item, *done), workers=workers, meanwhile=lambda: done.append("begun"))
+    assert list(way(["only"])) == [("only", ("only", "begun"))]
 
 
 @pytest.mark.parametrize(("pairs", "made_here"), [(1, True), (2, False)])

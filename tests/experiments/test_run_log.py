@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 import mechaudio as ma
 from mechaudio.audio.clip import AudioClip
 from mechaudio.data.toy_questions import questions as toy_questions
-from mechaudio.experiments import asking
+from mechaudio.experiments import asking, run_log
 from mechaudio.experiments.evaluate import evaluate
 from mechaudio.experiments.run_log import LOG_NAME, Row, RunLog, digest
 from mechaudio.models.prompt import prompt
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
+from mechaudio.tracing.fingerprint import fingerprint
 
 HEADER = {"run": {"settings": {"condition": "audio"}, "seed": 1}, "created": "today", "batch_positions": 300}
 VARIANTS = [ma.ScaleAttention(0.0), ma.UpweightAttention(4.0, layers=[1])]
@@ -129,6 +130,52 @@ def test_two_cannot_write_at_a_time(tmp_path):
     with RunLog(tmp_path, HEADER), pytest.raises(ValueError, match="another process is writing"):
         RunLog(tmp_path, HEADER)
     RunLog(tmp_path, HEADER).close()
+
+
+def test_what_is_run_is_worked_out_when_a_fresh_log_is_begun_and_at_once_where_there_is_one(tmp_path):
+    asked = []
+
+    def run():
+        asked.append("run")
+        return HEADER["run"]
+
+    late = {**HEADER, "run": run}
+    with RunLog(tmp_path / "late", late) as log:
+        assert (asked, log.known, log.header["batch_positions"]) == ([], {}, 300)
+        assert not list((tmp_path / "late").iterdir())
+        log.begin()
+        log.begin()
+        assert asked == ["run"]
+        log.add([row(0)])
+    with RunLog(tmp_path / "late", late) as log:
+        assert asked == ["run", "run"]
+        assert list(log.known) == [0]
+    with RunLog(tmp_path / "at once", HEADER) as log:
+        log.add([row(0)])
+    assert (tmp_path / "late" / LOG_NAME).read_bytes() == (tmp_path / "at once" / LOG_NAME).read_bytes()
+
+
+def test_a_run_that_another_process_began_meanwhile_is_left_alone(tmp_path):
+    log = RunLog(tmp_path, {**HEADER, "run": lambda: HEADER["run"]})
+    kept = written(tmp_path, BATCHES)
+    with pytest.raises(ValueError, match=r"another process began a run in .* meanwhile"):
+        log.begin()
+    log.close()
+    assert (tmp_path / LOG_NAME).read_bytes() == kept
+
+
+def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path, monkeypatch):
+    working = []
+
+    def digested(model):
+        working.append(len(multiprocessing.active_children()))
+        return fingerprint(model)
+
+    monkeypatch.setattr(run_log, "fingerprint", digested)
+    asked = toy_questions(6, seed=0)
+    for number, workers in enumerate((0, 1)):
+        evaluate(toy, asked, batch_size=3, workers=workers, out=tmp_path / str(number), progress=False)
+    assert working == [0, 1]
 
 
 def test_a_file_in_the_folders_place_is_told(tmp_path):
