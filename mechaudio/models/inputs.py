@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
@@ -30,9 +30,23 @@ from mechaudio.models.clips import (
 from mechaudio.models.features import to_the_largest, unmerged
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
-from mechaudio.models.keywords import inputs_of, refuse_unknown
+from mechaudio.models.keywords import inputs_of, refuse_unknown, tensors_of
 from mechaudio.models.network import Network, device_of
 from mechaudio.models.opened_model import OpenedModel
+
+_GOES_ON = "it grows with every run, so that the same call twice would give two answers: give the whole prompt"
+#: What a forward pass takes beside prompts, and why it is no part of one.
+_NO_INPUT = {
+    "past_key_values": _GOES_ON,
+    "cache": _GOES_ON,
+    "inputs_embeds": "what a position is, its id says: change embeddings by ma.Edit(ma.HookPoint('embed'), change)",
+    "labels": "a run has no loss: give them to ma.trace(model, inputs, labels=labels)",
+    "logits_to_keep": "say which logits are kept in the call: ma.run(model, inputs, logits='last')",
+    "output_attentions": "record the hook point 'pattern' instead",
+    "output_hidden_states": "record the hook point 'resid_post' instead",
+    "return_dict": "a run reads the logits by name",
+    "use_cache": "runs keep no keys and values, and generation does",
+}
 
 
 def input_device(network: Network) -> torch.device:
@@ -100,10 +114,11 @@ def as_batch(model: OpenedModel, batch: PromptBatch | Mapping[str, Any]) -> Prom
         Prompts whose `inputs` are on the network's device.
 
     Raises:
-        TypeError: It is neither, or holds an input that the network does not know.
+        TypeError: It is neither, or holds an input that the network does not know, or one that is no tensor.
         ValueError: It was made for another family, or for a network of this family with other token ids or other bands
             of sound; or the inputs lack ids, are padded on the right, hold placeholders without features or the
-            reverse, or not one placeholder per audio token; or a clip is longer than the network has positions for.
+            reverse, not one placeholder per audio token, or what is no part of a prompt, such as a key-value cache; or
+            a clip is longer than the network has positions for.
     """
     adapter = model.adapter
     if isinstance(batch, PromptBatch):
@@ -111,13 +126,16 @@ def as_batch(model: OpenedModel, batch: PromptBatch | Mapping[str, Any]) -> Prom
         _refuse_other_bands(model, batch.inputs)
         return batch
     _refuse_unknown(model, batch)
-    inputs = place(model.network, adapter, batch)
+    _refuse_no_input(model, batch)
+    inputs = place(model.network, adapter, {name: batch[name] for name in batch if name not in _NO_INPUT})
     ids, real = _ids_and_mask(inputs)
     _refuse_unmarked_padding(model, inputs)
+    placeholder = audio_token_id(model.network.config, adapter)
+    _refuse_unknown_ids(model, ids, placeholder)
     refuse_deaf_inputs(inputs, adapter=adapter, config=model.network.config)
+    _refuse_misshapen(adapter, inputs)
     _refuse_other_bands(model, inputs)
     _refuse_overlong(adapter, inputs)
-    placeholder = audio_token_id(model.network.config, adapter)
     audio = (ids == placeholder) & real
     _refuse_miscounted(adapter, inputs, int(audio.sum()), placeholder)
     inputs = place(model.network, adapter, _with_merging(model, without_excess(adapter, inputs)))
@@ -163,6 +181,19 @@ def _refuse_unknown(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
     known = (*inputs_of(model.network), *model.adapter.always, *made)
     for name in inputs:
         refuse_unknown(f"the forward pass of {type(model.network).__name__}", name, known, kind="input")
+
+
+def _refuse_no_input(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
+    """Every input is a tensor where the network takes one, and part of a prompt."""
+    for name in _NO_INPUT.keys() & inputs.keys():
+        if inputs[name] is not None:
+            raise ValueError(f"{name!r} is no part of a prompt, and {_NO_INPUT[name]}; leave it out")
+    for name in sorted({*tensors_of(model.network), *model.adapter.audio_inputs} & inputs.keys()):
+        value = inputs[name]
+        if name != "input_ids" and value is not None and not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name!r} is a tensor, got {type(value).__name__}: have the processor give tensors, return_tensors='pt'"
+            )
 
 
 def _refuse_unmarked_padding(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
@@ -222,6 +253,39 @@ def _refuse_other_bands(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
             f"{adapter.features!r} {tuple(features.shape)} have {n_of(given, 'number')} in a frame, the audio tower of "
             f"{name_of(model)!r} takes {wanted}: they come from the processor of another checkpoint. Make them with "
             "its own"
+        )
+
+
+def _refuse_unknown_ids(model: OpenedModel, ids: Int[Tensor, "batch position"], placeholder: int) -> None:
+    """Every id is one of the vocabulary, or the placeholder."""
+    vocabulary = vocabulary_of(model.network, model.adapter)
+    strange = ids[((ids < 0) | (ids >= vocabulary)) & (ids != placeholder)]
+    if len(strange):
+        raise ValueError(
+            f"'input_ids' hold {int(strange[0])}, and {name_of(model)!r} knows the token ids 0 to {vocabulary - 1}: "
+            "take them from its own processor"
+        )
+
+
+def _refuse_misshapen(adapter: Adapter, inputs: Mapping[str, Any]) -> None:
+    """Features are numbers, one entry per clip, and their mask has as many."""
+    features = inputs.get(adapter.features)
+    if features is None:
+        return
+    mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
+    n_axes = (2, 3) if adapter.bands is None else (3,)
+    mask_axes = 1 if adapter.mask_counts == "samples" else 2
+    if features.ndim not in n_axes or (mask is not None and (mask.ndim != mask_axes or len(mask) != len(features))):
+        masked = "" if mask is None else f" and {adapter.features_mask!r} {tuple(mask.shape)}"
+        raise ValueError(
+            f"{adapter.features!r} {tuple(features.shape)}{masked}: {adapter.network_class} takes features of "
+            f"{' or '.join(map(str, n_axes))} axes, with an entry per clip, and as many entries of their mask. Take both "
+            "from one call of the processor"
+        )
+    if not features.isfinite().all():
+        raise ValueError(
+            f"{adapter.features!r} hold NaN or infinity, and so would all that is made of them: look at the sound, or "
+            "at what made features of it"
         )
 
 
@@ -288,14 +352,21 @@ def _timed(
 
 def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batch position"]]:
     ids = inputs.get("input_ids")
-    if not isinstance(ids, Tensor) or ids.ndim != 2 or 0 in ids.shape:
-        got = f"a {type(ids).__name__}" if not isinstance(ids, Tensor) else f"shape {tuple(ids.shape)}"
-        raise ValueError(f"inputs need 'input_ids' [batch, position]; got {got} and the keys {sorted(inputs)}")
-    positions = inputs.get("position_ids")
-    if isinstance(positions, Tensor) and positions.shape[-1] != ids.shape[-1]:
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or 0 in ids.shape or ids.dtype not in (torch.int64, torch.int32):
+        got = f"a {type(ids).__name__}" if not isinstance(ids, Tensor) else f"shape {tuple(ids.shape)} of {ids.dtype}"
         raise ValueError(
-            f"'position_ids' {tuple(positions.shape)} must have as many positions as 'input_ids' {tuple(ids.shape)}: "
-            "where prompts are made longer by hand, let their positions count on, or leave 'position_ids' out"
+            f"inputs need 'input_ids' [batch, position], whole numbers; got {got} and the keys {sorted(inputs)}"
+        )
+    positions = inputs.get("position_ids")
+    if positions is not None and (
+        positions.shape[-1:] != ids.shape[-1:]
+        or positions.shape[-2:-1] not in ((1,), (len(ids),))
+        or positions.is_floating_point()
+    ):
+        raise ValueError(
+            f"'position_ids' {tuple(positions.shape)} of {positions.dtype} must be whole numbers, as many as 'input_ids' "
+            f"{tuple(ids.shape)} in every row: where prompts are made longer by hand, let their positions count on, or "
+            "leave 'position_ids' out"
         )
     mask = inputs.get("attention_mask")
     if mask is None:

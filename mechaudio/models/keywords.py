@@ -37,9 +37,17 @@ def refuse_unknown(call: str, option: str, known: Iterable[str], kind: str = "op
 
 def inputs_of(network: nn.Module) -> tuple[str, ...]:
     """The inputs that a class's forward pass names."""
+    return tuple(one.name for one in _parameters(network))
+
+
+def tensors_of(network: nn.Module) -> tuple[str, ...]:
+    """The inputs that a class's forward pass says are tensors."""
+    return tuple(one.name for one in _parameters(network) if "Tensor" in str(one.annotation))
+
+
+def _parameters(network: nn.Module) -> list[inspect.Parameter]:
     parameters = inspect.signature(type(network).forward).parameters.values()
-    named = [one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
-    return tuple(name for name in named if name != "self")
+    return [one for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and one.name != "self"]
 
 
 def cache_name(arguments: Mapping[str, Any]) -> str | None:

@@ -48,6 +48,7 @@ _FORWARD = ("output_hidden_states", "return_dict")
 #: Kinds of the values of keywords that fail late, or in silence, with another.
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("use_cache", *_FORWARD, *_RETURNING), bool),
+    "cache_config": Mapping,
     "cache_implementation": str,
     "labels": Tensor,
     "min_new_tokens": int,

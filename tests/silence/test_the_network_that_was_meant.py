@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import DynamicCache
 
 import mechaudio as ma
 from mechaudio.cli import main
@@ -314,6 +315,8 @@ def test_other_keywords_of_trace_are_refused(net, inputs, options, error, told):
         ({"cache_implementation": "paged"}, ValueError, "in a thread of its own"),
         ({"cache_implementation": "static", "cache_config": {"nbits": 4}}, ValueError, "with .*'quantized' alone"),
         ({"cache_config": {"nbits": 4}}, ValueError, "with .*'quantized' alone, got None"),
+        ({"cache_implementation": "quantized", "cache_config": 4}, TypeError, "cache_config= takes a Mapping"),
+        ({"cache_implementation": "quantized"}, ImportError, "optimum-quanto"),
     ],
 )
 def test_other_keywords_of_generate_are_refused(net, inputs, options, error, told):
@@ -327,6 +330,28 @@ def test_inputs_that_the_network_would_drop_are_refused(net, inputs):
         ma.run(model, inputs | {"attention_masks": 1})
     with pytest.raises(ValueError, match=r"row 1 begins with the padding token .*, and there is no 'attention_mask'"):
         ma.run(model, {name: value for name, value in inputs.items() if name != "attention_mask"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("past_key_values", DynamicCache(), "grows with every run, so that the same call twice .*give the whole prompt"),
+        ("inputs_embeds", torch.zeros(2, 89, 64), r"ma.Edit\(ma.HookPoint\('embed'\), change\)"),
+        ("labels", torch.zeros(2, 89), r"ma.trace\(model, inputs, labels=labels\)"),
+        ("position_ids", torch.zeros(3, 89, dtype=torch.long), r"\(3, 89\) .* as many as 'input_ids' \(2, 89\)"),
+        ("position_ids", "0", "is a tensor, got str"),
+        ("input_ids", torch.zeros(2, 89), "whole numbers; got shape .*float32"),
+        ("input_ids", torch.full((2, 89), 400), "hold 400, and .* knows the token ids 0 to 399"),
+        ("attention_mask", [[1] * 89] * 2, "is a tensor, got list: .*return_tensors='pt'"),
+        ("input_features", np.zeros((2, 128, 400)), "is a tensor, got ndarray"),
+        ("input_features", torch.zeros(128, 400), r"\(128, 400\) and .* takes features of 3 axes"),
+        ("input_features", torch.full((2, 128, 400), torch.nan), "hold NaN or infinity"),
+        ("feature_attention_mask", torch.ones(3, 400), r"\(3, 400\): .* as many entries of their mask"),
+    ],
+)
+def test_inputs_that_are_no_part_of_a_prompt_or_no_tensors_are_refused(net, inputs, name, value, told):
+    with pytest.raises((TypeError, ValueError), match=f"'{name}' .*{told}"):
+        ma.run(ma.AudioLM(net, prove=False), inputs | {name: value})
 
 
 # States in which the same call twice gives two answers, or edits land elsewhere.
