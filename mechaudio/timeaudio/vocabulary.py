@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
 from mechaudio.arguments import checks_arguments, n_of
@@ -41,7 +41,8 @@ def add_markers(
 
     Raises:
         ValueError: The tokenizer has markers already, or no token for each digit and the point; or the network has no
-            table of embeddings or no head, or fewer rows than the tokenizer has tokens of digits.
+            table of embeddings or no head, fewer rows than the tokenizer has tokens of digits, or a second table of
+            words, as Gemma 3n and 4 have.
     """
     vocabulary = tokenizer.get_vocab()
     there = [token for token in MARKERS if token in vocabulary]
@@ -54,6 +55,12 @@ def add_markers(
     tables: list[Any] = [network.get_input_embeddings(), network.get_output_embeddings()]
     if any(table is None for table in tables):
         raise ValueError(f"{type(network).__name__} has no {'embeddings' if tables[0] is None else 'prediction head'}")
+    further = _further_tables(network, tables[0])
+    if further:
+        raise ValueError(
+            f"{type(network).__name__} looks words up in {further[0]} too, where markers would mean something else than "
+            "digits: markers go into networks with one table of embeddings"
+        )
     if max(signs.values()) >= len(tables[0].weight):
         raise ValueError(
             f"the tokenizer writes digits with ids up to {max(signs.values())}, and the network has "
@@ -73,6 +80,13 @@ def add_markers(
         embeddings.weight[ids] = of_markers
         prediction.weight[ids] = of_head
     return tuple(ids)
+
+
+def _further_tables(network: PreTrainedModel, table: nn.Module) -> list[str]:
+    """Return the paths of other tables of embeddings beside the one of words."""
+    paths = {module: path for path, module in network.named_modules() if isinstance(module, nn.Embedding)}
+    around = paths[table].rpartition(".")[0]
+    return [path for module, path in paths.items() if module is not table and path.rpartition(".")[0] == around]
 
 
 def _ids_of_signs(tokenizer: Any) -> dict[str, int]:

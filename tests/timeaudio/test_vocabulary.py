@@ -16,6 +16,8 @@ from transformers import (
 
 import mechaudio as ma
 from mechaudio.timeaudio import MARKERS, Markers, add_markers
+from tests.families import network as families_network
+from tests.families import processor
 
 ORACLES = Path(__file__).parents[1] / "models/salmonn/oracles"
 SIZES = {
@@ -109,6 +111,14 @@ def test_tokenizers_that_do_not_write_digits_are_refused(tokenizer):
     add_markers(network(600), tokenizer)
     with pytest.raises(ValueError, match="has 20 of the markers already"):
         add_markers(network(621), tokenizer)
+
+
+@pytest.mark.parametrize("family", ["gemma3n", "gemma4"])
+def test_a_network_with_a_second_table_of_words_is_refused_before_it_is_changed(family):
+    own = processor(family).tokenizer
+    with pytest.raises(ValueError, match=r"looks words up in .*embed_tokens_per_layer too"):
+        add_markers(families_network(family), own)
+    assert not set(MARKERS) & set(own.get_vocab())
 
 
 def test_a_network_without_the_tokenizers_digits_is_refused(tokenizer):
