@@ -46,6 +46,8 @@ DRAFTS = ".saving-"
 _RUNS = {"answers.jsonl": "a run of ma.evaluate", "harvest.jsonl": "a harvest", "state.pt": "a run of training"}
 _CLASS = re.compile(r'"\$class": "[\w.]*?(\w+)"')
 JSON_NAME, ARRAYS_NAME, TENSORS_NAME = "result.json", "arrays.npz", "tensors.safetensors"
+#: What a study leaves in its folder until its result is there.
+UNFINISHED = "unfinished.txt"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -169,6 +171,7 @@ class Result(Shown):
             os.replace(Path(drafts, JSON_NAME), folder / JSON_NAME)  # from here on `load` sees the new result
         for name, digest in digests.items():
             os.replace(_waiting(folder, name, digest), folder / name)
+        (folder / UNFINISHED).unlink(missing_ok=True)
         if not stores.tensors:
             (folder / TENSORS_NAME).unlink(missing_ok=True)  # of an earlier result
         for name in (ARRAYS_NAME, TENSORS_NAME):
@@ -198,7 +201,9 @@ class Result(Shown):
         folder = Path(folder)
         file = folder / JSON_NAME
         if not file.is_file():
-            raise FileNotFoundError(f"there is no result in {os.fspath(folder)!r}: it has no {JSON_NAME}")
+            raise FileNotFoundError(
+                f"there is no result in {os.fspath(folder)!r}: it has no {JSON_NAME}{_instead_of_a_result(folder)}"
+            )
         head = read_head(file)
         if head["schema"] > SCHEMA:
             raise ValueError(
@@ -277,7 +282,9 @@ def finish_save(folder: Path) -> None:
     remove_drafts(folder)
 
 
-def folder_of_run(folder: str | os.PathLike, what: str, *, log: str = "", results: Sequence[str] = ()) -> Path:
+def folder_of_run(
+    folder: str | os.PathLike, what: str, *, log: str = "", results: Sequence[str] = (), begins: bool = False
+) -> Path:
     """Make the folder of a run, where it is not there, and refuse one that something else is kept in.
 
     Args:
@@ -285,19 +292,59 @@ def folder_of_run(folder: str | os.PathLike, what: str, *, log: str = "", result
         what: Is run, for the message.
         log: The file that says that the folder is of such a run.
         results: Names of the classes that such a run saves.
+        begins: Leave a note that it is not finished, which stays until its result is saved there.
 
     Raises:
-        ValueError: It holds a run of another kind, or a result that this one would take the place of.
+        ValueError: As `refuse_kept`.
         OSError: As `made_folder`.
     """
     folder = made_folder(folder, what)
+    refuse_kept(folder, what, log=log, results=results)
+    if begins and not (folder / JSON_NAME).is_file():
+        (folder / UNFINISHED).write_text(
+            f"{what}\nis not finished: the same call, or the same command, goes on from what is here.\n", encoding="utf-8"
+        )
+    return folder
+
+
+def refuse_kept(folder: Path, what: str, *, log: str = "", results: Sequence[str] = ()) -> None:
+    """Refuse a folder that something else is kept in than a run that begins there, finished or not.
+
+    Args:
+        folder: The folder.
+        what: Is run, for the message.
+        log: The file that says that the folder is of such a run.
+        results: Names of the classes that such a run saves.
+
+    Raises:
+        ValueError: It holds a run of another kind, or a result that this one would take the place of.
+    """
     kept = [name for file, name in _RUNS.items() if file != log and (folder / file).exists()]
     if (folder / JSON_NAME).is_file() and not (log and (folder / log).exists()):
         with (folder / JSON_NAME).open(encoding="utf-8", errors="replace") as file:
             kept += [f"a result ({name})" for name in _CLASS.findall(file.read(1000))[:1] if name not in results]
+    if (begun := _begun_in(folder)) not in (None, what):
+        kept.append(f"{begun} that is not finished")
     if kept:
         raise ValueError(f"{os.fspath(folder)!r} holds {kept[0]}, and {what} is kept by itself: give another out=")
-    return folder
+
+
+def _begun_in(folder: Path) -> str | None:
+    """Return what a folder's note says is not finished; None without a note."""
+    note = folder / UNFINISHED
+    if not note.is_file():
+        return None
+    with note.open(encoding="utf-8", errors="replace") as file:
+        return shown(file.readline(100).strip())[1:-1]
+
+
+def _instead_of_a_result(folder: Path) -> str:
+    """Say what a folder without a result holds."""
+    kept = [_begun_in(folder), *(name for file, name in _RUNS.items() if (folder / file).is_file())]
+    if begun := next(filter(None, kept), None):
+        return f", but {begun} that is not finished: the same call, or the same command, goes on with it"
+    inside = folder / "results"
+    return f", but there is one in {os.fspath(inside)!r}" if (inside / JSON_NAME).is_file() else ""
 
 
 def _waiting(folder: Path, name: str, digest: str) -> Path:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from mechaudio.experiments.demo import demo as experiment
     from mechaudio.report.page import write_page
 
-    writable(arguments.out)
+    writable(arguments.out, "Demo")
     tell(f"Opening {arguments.model} and proving its hook points.")
     model = opened(arguments)
     result = experiment(model, seed=arguments.seed, n=arguments.n)

@@ -13,6 +13,7 @@ from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.studies import left_out, with_source
 from mechaudio.processes import launch
+from mechaudio.results import refuse_kept
 from mechaudio.question import EVERY_CONDITION
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise UserMistakeError("--max-new-tokens is of written answers: give --scoring generate too")
     if arguments.out is None and launch().n > 1:
         raise UserMistakeError(f"{launch().n} processes share a run through its folder: give --out DIR")
+    if arguments.out is not None:
+        refuse_kept(arguments.out / "results", "a run of ma.evaluate")
     from mechaudio.experiments.evaluate import evaluate as experiment
 
     questions = load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)

@@ -13,6 +13,7 @@ from mechaudio.cli.questions import refuse_recordings
 from mechaudio.cli.studies import StudyVerb
 from mechaudio.notices import warn
 from mechaudio.question import AudioQuestion
+from mechaudio.results import folder_of_run
 
 ABOUT = "Explained in [TimeAudio's method](timeaudio.md)."
 TASKS = ("dac", "tag", "tss")
@@ -27,6 +28,7 @@ class GroundingVerb(StudyVerb):
         "mechaudio grounding --n 20",
         "mechaudio grounding --model timeaudio-folder --data ftar:FTAR/test --tasks tag dac",
     )
+    makes = "GroundingStudy"
     title = "When {model} hears what, asked about {data}"
     fewest, n_made = 1, 40
     said = ("tasks", "instruction", "max_new_tokens")
@@ -92,6 +94,7 @@ class GroundingVerb(StudyVerb):
         """Ask; the answers are kept, so that a study that was stopped goes on."""
         from mechaudio.experiments.grounding_study import grounding_study
 
+        folder_of_run(arguments.out / "results", f"a {self.makes}", results=(self.makes,), begins=True)
         return grounding_study(
             model,
             questions,

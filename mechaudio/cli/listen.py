@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             "model; give these, such as --queries keyword+last"
         )
     question = _question(arguments)
-    writable(arguments.out)
+    writable(arguments.out, "Listening")
     from mechaudio.experiments.listen import listen as experiment
     from mechaudio.report.page import write_page
 

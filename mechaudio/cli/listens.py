@@ -20,6 +20,7 @@ class ListensVerb(StudyVerb):
         "mechaudio listens --n 24 --each-layer",
         'mechaudio listens --model small --target "a dog" --foil "a cat"',
     )
+    makes = "WhereItListens"
     title = "Where {model} listens, asked about {data}"
     fewest, n = 1, 40
     resumes = False

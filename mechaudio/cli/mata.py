@@ -18,6 +18,7 @@ class MataVerb(StudyVerb):
     name = "mata"
     does = "study whether more attention to audio in the middle layers helps"
     examples = ("mechaudio mata --no-generate --n 300",)
+    makes = "MataStudy"
     title = "MATA in {model}, asked about {data}"
     said = ("queries", "mapping", "split_seed", "no_generate", "max_new_tokens")
 

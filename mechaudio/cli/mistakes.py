@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mechaudio.results import refuse_kept
+
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
 
@@ -139,11 +141,16 @@ def _quiet() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def writable(folder: Path) -> None:
+def writable(folder: Path, makes: str) -> None:
     """Make the folder that a page goes to, before the work is done that would be lost without it.
+
+    Args:
+        folder: The folder.
+        makes: Class of the result that goes into it.
 
     Raises:
         UserMistakeError: It cannot be made or written to, or its disk has no room for a page.
+        ValueError: It holds something else, which would be lost or mistaken for a part of this.
     """
     if not os.fspath(folder).strip() or folder == Path():
         raise UserMistakeError("--out is empty, which is the current folder: name one, such as --out reports/page")
@@ -163,6 +170,8 @@ def writable(folder: Path) -> None:
             f"cannot write to --out {folder}: its disk has {free / 1e6:.1f} MB free, and a page with its figures takes "
             f"up to {ROOM / 1e6:.0f}. Make room, or give another --out"
         )
+    for inside in (folder, folder / "results"):
+        refuse_kept(inside, f"a {makes}", results=(makes,))
 
 
 def words(error: BaseException) -> str:

@@ -25,6 +25,7 @@ class PatchVerb(StudyVerb):
         "mechaudio patch --over layer,head --corrupted events",
         'mechaudio patch --model small --over layer,role --target "a dog" --foil "a cat"',
     )
+    makes = "PatchingMap"
     title = "What carries the answers of {model} to {data}"
     n = 24
 

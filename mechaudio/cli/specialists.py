@@ -20,6 +20,7 @@ class SpecialistsVerb(StudyVerb):
         "mechaudio specialists --n 150",
         "mechaudio specialists --data mmar:MMAR-meta.jsonl --audio recordings/ --out reports/mmar",
     )
+    makes = "SpecialistsStudy"
     title = "Who listens in {model}, asked about {data}"
     fewest = 4
     said = ("k", "queries", "split_seed")

@@ -37,6 +37,7 @@ class StudyVerb(ABC):
         name: Name of the verb, and of its folder below `reports`.
         does: What it does, in a sentence without its end.
         examples: Whole command lines.
+        makes: Class of its result.
         title: Title of the page; `{model}` and `{data}` stand for what was given.
         fewest: How many questions it needs at least.
         n: How many it asks where none is given; None for all, and `n_made` of those that are made.
@@ -47,6 +48,7 @@ class StudyVerb(ABC):
     name: ClassVar[str]
     does: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
+    makes: ClassVar[str]
     title: ClassVar[str]
     fewest: ClassVar[int] = 2
     n: ClassVar[int | None] = None
@@ -117,7 +119,7 @@ class StudyVerb(ABC):
     def run(self, arguments: argparse.Namespace) -> Outcome:
         """Run the study and write its result, tables, figures and page."""
         settings = self.settings(arguments)
-        writable(arguments.out)
+        writable(arguments.out, self.makes)
         from mechaudio.report import figures, study_page, tables
 
         questions = self.questions(arguments)
@@ -235,10 +237,14 @@ def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
 def keep(result: Result, arguments: argparse.Namespace) -> None:
     """Save a result among what a verb writes; it is not lost where that folder takes it no longer.
 
+    The page of an earlier result goes before it does: a folder with a page is finished.
+
     Raises:
         UserMistakeError: It was saved elsewhere, and the message says where and why.
     """
     folder = arguments.out / "results"
+    if launch().rank == 0:
+        (arguments.out / "index.html").unlink(missing_ok=True)  # of an earlier result
     try:
         result.save(folder)
     except OSError as error:

@@ -17,6 +17,7 @@ class TemporalVerb(StudyVerb):
     name = "temporal"
     does = "study whether a model hears what sounds first, last or longest"
     examples = ("mechaudio temporal --n 300", "mechaudio temporal --model desta-8b --paper")
+    makes = "TemporalStudy"
     title = "What {model} hears of time in {data}"
     said = ("factors", "biases", "queries", "paper", "split_seed")
 

@@ -76,7 +76,7 @@ def specialists_study(
     questions = sequence_of(questions)
     settings = settings or SpecialistsSettings()
     if out is not None:
-        folder_of_run(out, "a SpecialistsStudy", results=("SpecialistsStudy",))
+        folder_of_run(out, "a SpecialistsStudy", results=("SpecialistsStudy",), begins=True)
     askable = Askable(model, questions, workers=workers, progress=progress)
     steering = steering_study(
         model,

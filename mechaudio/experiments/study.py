@@ -96,7 +96,7 @@ def begin(
     """
     known: Any = settings
     if out is not None:
-        folder_of_run(out, f"a {study.__name__}", results=(study.__name__,))
+        folder_of_run(out, f"a {study.__name__}", results=(study.__name__,), begins=True)
     listens = listen_first(
         model,
         questions,

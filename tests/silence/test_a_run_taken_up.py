@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,12 @@ from torch import nn
 import mechaudio as ma
 from mechaudio.audio.stored import StoredClip
 from mechaudio.cli import main
+from mechaudio.cli.mistakes import writable
+from mechaudio.cli.studies import keep
 from mechaudio.experiments import mata_study, specialists_study, steering_study, temporal_study
 from mechaudio.experiments.log_lines import signed
 from mechaudio.experiments.run_log import LOG_NAME
+from mechaudio.results import folder_of_run
 from mechaudio.timeaudio import Stage, load_trained, train
 from mechaudio.tracing.fingerprint import _part, fingerprint, weight_digests
 from tests.families import FAMILIES, KINDS, network, thinned
@@ -421,6 +425,46 @@ def test_runs_and_results_of_two_kinds_do_not_share_a_folder(toy, tmp_path, begu
     with pytest.raises(ValueError, match=rf"holds {re.escape(kept)}, and {begun} is kept by itself: give another out="):
         RUNS[begun](model, questions, tmp_path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+STUDIES = ("MataStudy", "TemporalStudy", "WhereItListens", "GroundingStudy", "Listening")
+
+
+@pytest.mark.parametrize("begun", STUDIES[:2])
+def test_a_study_that_was_stopped_says_so_and_lets_no_other_into_its_folder(toy, questions, tmp_path, begun):
+    folder_of_run(tmp_path / "results", f"a {begun}", results=(begun,), begins=True)
+    with pytest.raises(FileNotFoundError, match=f"no result.json, but a {begun} that is not finished: the same call"):
+        ma.Result.load(tmp_path / "results")
+    for verb in STUDIES:
+        if verb != begun:
+            with pytest.raises(ValueError, match=rf"holds a {begun} that is not finished, and a {verb} is kept by itse"):
+                writable(tmp_path, verb)
+    assert main(["evaluate", "--n", "2", "--out", str(tmp_path)]) == 2
+    writable(tmp_path, begun)
+    ma.run(toy, ma.prompt(toy, questions)).save(tmp_path / "results")
+    assert not (tmp_path / "results/unfinished.txt").exists()
+
+
+def test_a_run_that_was_stopped_is_no_result(log):
+    (log.parent / "result.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no result.json, but a run of ma.evaluate that is not finished"):
+        ma.Result.load(log.parent)
+
+
+def test_no_verb_writes_its_page_over_the_result_of_another(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "results")
+    for verb in STUDIES:
+        with pytest.raises(ValueError, match=rf"a run of ma.evaluate, and a {verb} is kept by itself"):
+            writable(tmp_path, verb)
+    with pytest.raises(FileNotFoundError, match=r"no result.json, but there is one in '.*results'"):
+        ma.Result.load(tmp_path)
+
+
+def test_the_page_of_an_earlier_result_goes_before_it_does(finished, tmp_path):
+    (tmp_path / "index.html").write_text("of an earlier result")
+    keep(ma.Result.load(finished), Namespace(out=tmp_path))
+    assert not (tmp_path / "index.html").exists()
+    assert (tmp_path / "results/result.json").exists()
 
 
 def test_a_run_takes_the_place_of_a_result_of_its_own_class(toy, questions, tmp_path):
