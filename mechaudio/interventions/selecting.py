@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
@@ -219,8 +220,8 @@ def check_number(name: str, given: object) -> float:
         several = isinstance(given, Iterable) and not isinstance(given, str)
         advice = f"; for several, make a grid: ma.grid(..., {name}=[...])" if several else ""
         raise TypeError(f"{name}= is one number, got {given!r}{advice}")
-    if not np.isfinite(given):
-        raise ValueError(f"{name}= must be finite, got {given!r}")
+    if not abs(given) <= sys.float_info.max:  # also of whole numbers that no float holds
+        raise ValueError(f"{name}= must be finite, got {shown(given)}")
     return float(given)
 
 

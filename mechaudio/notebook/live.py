@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mechaudio.analyses.prompt_attention import prompt_attention
+from mechaudio.arguments import check
 from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.sweep import sweep
 from mechaudio.metrics.choices import refuse_nan
 from mechaudio.models.batch import PromptBatch
-from mechaudio.notebook.edits import as_code, intervention_of
+from mechaudio.notebook.edits import as_code, intervention_of, one_of, part
 from mechaudio.notebook.explorer_data import chosen, rows, written
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Intervention
@@ -23,7 +24,7 @@ class Live:
     Attributes:
         model: The model.
         batch: The prompt.
-        interventions: Those of the last request.
+        interventions: Those of the last request that was carried out.
     """
 
     def __init__(self, model: AudioLM, batch: PromptBatch, max_new_tokens: int):
@@ -40,14 +41,21 @@ class Live:
             request: `edits`, and its `kind`: `answer`, or `row` for the attention of the position `query`.
 
         Raises:
-            ValueError: An edit that does not fit the prompt.
+            ValueError: An edit that does not fit the prompt, or a request of another kind; what is in force stays.
+            TypeError: A value of another kind.
+            IndexError: A layer, head or position that there is not.
         """
-        self.interventions = tuple(intervention_of(edit, self.batch.given[0]) for edit in request["edits"])
-        if request["kind"] == "answer":
-            return {"answer": self.answer(self.interventions), "code": as_code(self.interventions)}
-        query = request["query"]
-        attention = prompt_attention(self.model, self.batch, queries=[query], interventions=self.interventions)
-        return {"row": rows(attention)[str(query)]}
+        kind, edits = one_of(request, "kind", ("answer", "row")), check("edits", part(request, "edits"), list)
+        interventions = tuple(intervention_of(edit, self.batch.given[0]) for edit in edits)
+        if kind == "answer":
+            reply = {"answer": self.answer(interventions), "code": as_code(interventions)}
+        else:
+            query = check("query", part(request, "query"), int)
+            attention = prompt_attention(self.model, self.batch, queries=[query], interventions=interventions)
+            (row,) = rows(attention).values()
+            reply = {"row": row}
+        self.interventions = interventions  # they are in force once they were carried out
+        return reply
 
     def answer(self, interventions: Sequence[Intervention]) -> dict[str, Any]:
         """The probabilities of the choices under interventions, or what is written to an open question.

@@ -42,7 +42,7 @@ class Explorer(anywidget.AnyWidget):
             self.send(known | self._live.reply(request))
         except Exception as error:
             self.send(known | {"kind": "problem", "message": str(error)})
-            if not isinstance(error, (IndexError, ValueError)):
+            if not isinstance(error, (IndexError, TypeError, ValueError)):
                 raise
 
     def __repr__(self) -> str:

@@ -110,15 +110,45 @@ def test_a_row_is_that_of_the_changed_model(explorer):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (edit({"kind": "seconds", "onset": 30, "offset": 31}), r"has no position 'audio\[30:31\]'"),
+        (edit({"kind": "seconds", "onset": 30, "offset": 31}), "no clip has any of the seconds 30 to 31"),
         (edit({"kind": "words", "positions": [999]}), "position 999 is outside the prompts"),
         (edit(SECONDS, layers=[99]), "layer 99"),
+        (edit({"kind": "seconds", "onset": float("nan"), "offset": 1}), "onset= takes finite numbers"),
+        (edit({"kind": "seconds", "onset": 2, "offset": 1}), "begins before it ends, got 2 to 1 s"),
+        (edit({"kind": "seconds", "onset": None, "offset": 1}), "onset= takes a number; got None"),
+        (edit({"kind": "seconds", "onset": 1}), "'offset' is missing"),
+        (edit({"kind": "words", "positions": "last"}), "positions= takes a list of whole numbers"),
+        (edit({"kind": "smell"}), "'kind' is one of seconds, words, sound, got 'smell'"),
+        (edit(SECONDS, how="shout"), "'how' is one of knock_out, scale, upweight"),
+        (edit(SECONDS, queries="none"), "'queries' is one of behind, last, every"),
+        (edit(SECONDS, "scale", None), "by= takes a number; got None"),
+        (None, "an edit is a dict, got None"),
     ],
 )
-def test_what_does_not_fit_is_said_in_the_explorer(explorer, wanted, message):
+def test_what_does_not_fit_is_said_in_the_explorer_and_not_in_force(explorer, wanted, message):
     reply = replied(explorer, kind="answer", edits=[wanted])
     assert reply["kind"] == "problem"
     assert re.search(message, reply["message"])
+    assert explorer.interventions == ()
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"kind": "smell"}, "'kind' is one of answer, row, got 'smell'"),
+        ({"kind": "answer", "edits": "x"}, "edits= takes a list; got 'x'"),
+        ({"kind": "row"}, "'query' is missing"),
+        ({"kind": "row", "query": 1.5}, "query= takes a whole number"),
+        ({"kind": "row", "query": 289}, "position 289 is outside the prompts"),
+    ],
+)
+def test_a_request_that_cannot_be_meant_is_said_in_the_explorer(explorer, request_, message):
+    assert re.search(message, replied(explorer, **request_)["message"])
+
+
+def test_a_stretch_is_written_without_an_exponent():
+    assert stretch(0.00003, 2.5, (5.0,)) == "audio[0:2.5]"
+    assert stretch(-1, 1234567.25, (2000000.0,)) == "audio[0:1234567.25]"
 
 
 def test_our_own_faults_are_said_there_and_raised(explorer, monkeypatch):
