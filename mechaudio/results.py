@@ -28,7 +28,16 @@ from mechaudio.provenance import Provenance, version
 from mechaudio.question import Answer, AudioQuestion
 from mechaudio.reading import Decoding, decode, digest_of_file, read_arrays, read_head, read_tensors
 from mechaudio.showing import Shown
-from mechaudio.writing import Stores, as_numpy, encode, made_folder, write_arrays, write_json, write_tensors
+from mechaudio.writing import (
+    Stores,
+    as_numpy,
+    encode,
+    made_folder,
+    refuse_others,
+    write_arrays,
+    write_json,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -149,11 +158,14 @@ class Result(Shown):
 
         Raises:
             TypeError: For a field that cannot be kept; nothing is written then.
+            ValueError: For a folder with files of these names that are no result.
             NotADirectoryError: If there is a file, or a link that leads nowhere, in the folder's place or above it.
         """
         stores = Stores()
         body = encode(self, type(self).__name__, stores, self.kinds)
         folder = made_folder(folder, "a result")
+        names = (JSON_NAME, ARRAYS_NAME, TENSORS_NAME)
+        refuse_others(folder, names, "a result", known_by=(JSON_NAME, '"arrays_sha256"'))
         with one_at_a_time(folder):
             self._write(folder, body, stores)
         return folder

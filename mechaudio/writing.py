@@ -8,7 +8,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from math import isfinite
@@ -145,6 +145,28 @@ def made_folder(folder: str | os.PathLike, what: str) -> Path:
             f"{what} is kept in a folder, and {os.fspath(blocking)!r} is {kind}: give another"
         ) from error
     return folder
+
+
+def refuse_others(folder: Path, names: Sequence[str], what: str, *, known_by: Sequence[str]) -> None:
+    """Refuse to write over somebody else's files, which have the names of ours.
+
+    Args:
+        folder: The folder.
+        names: Files that would be written.
+        what: Is written into it, for the message.
+        known_by: The first of the files, and a word that ours have in it.
+
+    Raises:
+        ValueError: Some of them are there, and the first one is none of ours.
+    """
+    there = [name for name in names if os.path.lexists(folder / name)]
+    mark, word = known_by
+    if not there or ((folder / mark).is_file() and word.encode() in (folder / mark).read_bytes()):
+        return
+    raise ValueError(
+        f"{os.fspath(folder)!r} holds {', '.join(there)} of something else than {what}, which would be lost: give "
+        "another folder, or take it away"
+    )
 
 
 def in_order(text: str) -> str:

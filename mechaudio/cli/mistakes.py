@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mechaudio.results import refuse_kept
+from mechaudio.writing import refuse_others
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -170,6 +171,7 @@ def writable(folder: Path, makes: str) -> None:
             f"cannot write to --out {folder}: its disk has {free / 1e6:.1f} MB free, and a page with its figures takes "
             f"up to {ROOM / 1e6:.0f}. Make room, or give another --out"
         )
+    refuse_others(folder, ("index.html",), "a page of mechaudio", known_by=("index.html", 'content="mechaudio"'))
     for inside in (folder, folder / "results"):
         refuse_kept(inside, f"a {makes}", results=(makes,))
 

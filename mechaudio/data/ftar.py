@@ -30,7 +30,7 @@ from mechaudio.data.ftar_questions import SPLITS, Task, build
 from mechaudio.data.recordings import Recordings, first_folder, with_recordings
 from mechaudio.data.tables import read_table
 from mechaudio.question import AudioQuestion
-from mechaudio.writing import as_file_name, made_folder, markdown
+from mechaudio.writing import as_file_name, made_folder, markdown, refuse_others
 
 FILES: Mapping[str, str] = {
     "dac": "dense_audio_caption",
@@ -161,6 +161,7 @@ def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
             f"{str(directory)!r} holds questions that are not among these ({others[0].relative_to(directory)}), and "
             "would be read with them: give another folder, or take them away"
         )
+    refuse_others(directory, ("card.md",), "questions of when", known_by=("card.md", "| split | task | questions |"))
     made_folder(directory / "audio", "the sound of questions")
     files: dict[int, str] = {}
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}

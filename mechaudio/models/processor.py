@@ -55,6 +55,8 @@ def refuse_foreign_processor(processor: Any, network: Network, adapter: Adapter)
     given = getattr(extractor, "n_samples", None)
     if given and window and adapter.encoder.layout == "batch" and (given > window or (positions and given < window)):
         wrong.append(f"n_samples={given!r}, and the tower hears windows of {window} samples ({window / rate:g} s)")
+    elif given and type(given) is not int:
+        wrong.append(f"n_samples={given!r}, and a window is a whole number of samples")
     elif given and not positions and adapter.encoder.layout == "batch" and given % timing.samples:
         wrong.append(
             f"n_samples={given!r}, and a window is filled up to whole audio tokens of {timing.samples} samples"

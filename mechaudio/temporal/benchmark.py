@@ -19,12 +19,12 @@ from mechaudio.data.tables import read_json, read_table
 from mechaudio.data.temporal_phrases import TASKS
 from mechaudio.kinds import fits
 from mechaudio.question import AudioQuestion
-from mechaudio.results import DRAFTS, digest_of_file, remove_drafts
+from mechaudio.results import DRAFTS, digest_of_file, refuse_kept, remove_drafts
 from mechaudio.showing import Shown
 from mechaudio.temporal.card import REASONS, card
 from mechaudio.temporal.rows import arrow_table, features, questions_of
 from mechaudio.temporal.settings import Settings
-from mechaudio.writing import made_folder
+from mechaudio.writing import made_folder, refuse_others
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -139,11 +139,14 @@ class Benchmark(Shown, Sequence[AudioQuestion]):
         Raises:
             FileNotFoundError: For a recording that is to be put in and is not there.
             ValueError: For a recording without a path where only paths are kept, or one to be put in that is no sound
-                or, of a benchmark that was loaded, lies outside its folder.
+                or, of a benchmark that was loaded, lies outside its folder; and for a folder in which a run or a result
+                is kept, or a README.md of somebody else's.
         """
         import pyarrow.parquet as parquet
 
         folder = made_folder(folder, "a benchmark")
+        refuse_kept(folder, "a benchmark")
+        refuse_others(folder, (MANIFEST, QUESTIONS, CARD), "a benchmark", known_by=(MANIFEST, '"questions_sha256"'))
         schema = features().arrow_schema
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as drafts:
             draft = Path(drafts, QUESTIONS)

@@ -6,6 +6,7 @@ import re
 import shutil
 from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -471,3 +472,28 @@ def test_a_run_takes_the_place_of_a_result_of_its_own_class(toy, questions, tmp_
     ma.evaluate(toy, questions).save(tmp_path)
     ma.evaluate(toy, questions, out=tmp_path)
     assert (tmp_path / LOG_NAME).exists()
+
+
+def test_nobody_elses_files_are_written_over(toy, questions, tmp_path):
+    result = ma.run(toy, ma.prompt(toy, questions), record=["embed"])
+    benchmark = ma.temporal.build(ma.data.soundscapes.clips(2, 3))
+    for name in ("README.md", "manifest.json", "questions.parquet", "result.json", "tensors.safetensors", "index.html"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("somebody else's")
+        if name == "index.html":
+            save = partial(writable, folder, "Listening")
+        else:
+            save = partial((result if name in ("result.json", "tensors.safetensors") else benchmark).save, folder)
+        with pytest.raises(ValueError, match=rf"holds {name} of something else than a .* which would be lost: give an"):
+            save()
+        assert [file.read_text() for file in folder.iterdir()] == ["somebody else's"]
+
+
+def test_a_benchmark_takes_the_place_of_an_earlier_one_and_of_nothing_else(toy, questions, tmp_path):
+    benchmark = ma.temporal.build(ma.data.soundscapes.clips(2, 3))
+    for _ in range(2):
+        benchmark.save(tmp_path / "built")
+    ma.run(toy, ma.prompt(toy, questions)).save(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"holds a result \(Run\), and a benchmark is kept by itself"):
+        benchmark.save(tmp_path / "run")

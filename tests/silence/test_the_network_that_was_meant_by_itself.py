@@ -123,6 +123,18 @@ def test_windows_that_hold_no_whole_number_of_audio_tokens_are_refused(family):
         ma.AudioLM(net, foreign, prove=False)
 
 
+def test_windows_of_whole_audio_tokens_are_heard_whole_whatever_their_length():
+    for seconds in (2, 6, 30):
+        foreign = processor("glmasr")
+        foreign.feature_extractor = type(foreign.feature_extractor)(feature_size=128, chunk_length=seconds)
+        clip = ma.AudioClip(0.1 * torch.ones(7 * 16_000), 16_000)
+        batch = ma.prompt(ma.AudioLM(network("glmasr"), foreign, prove=False), [ma.AudioQuestion(audio=clip, text="?")])
+        assert batch.clock[0].seconds(len(batch.spans["audio"][0]) - 1)[1] == pytest.approx(7.0, abs=0.08)
+        foreign.feature_extractor.n_samples *= 1.0
+        with pytest.raises(ValueError, match=r"n_samples=\d+\.0, and a window is a whole number of samples"):
+            ma.AudioLM(network("glmasr"), foreign, prove=False)
+
+
 def test_features_made_with_other_settings_than_usual_are_named():
     unusual = processor("qwen2_audio")
     unusual.feature_extractor = type(unusual.feature_extractor)(feature_size=128, chunk_length=4, n_fft=512)
