@@ -16,7 +16,7 @@ from typing import Any, Literal, SupportsIndex, TypeVar, get_args, get_origin, n
 
 import numpy as np
 
-from mechaudio.kinds import all_int, classes_in, evaluated, fits, in_words, parts_of, plain
+from mechaudio.kinds import all_int, beyond_floats, classes_in, evaluated, fits, in_words, parts_of, plain
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -210,6 +210,8 @@ def check(name: str, given: Any, kind: Any) -> Any:
     if not fits(value, kind):
         if any(number != number for number in _numbers_in(value)) and {int, float} & {*classes_in(kind)}:
             raise ValueError(f"{what} takes finite numbers; got {shown(value)}")
+        if any(map(beyond_floats, _numbers_in(value))) and {int, float} & {*classes_in(kind)}:
+            raise ValueError(f"{what} takes numbers up to 1.8e308; got {shown(value)}")
         choices, parts = _choices(kind), value if isinstance(value, (tuple, list)) else [value]
         if all(type(part) in map(type, choices) for part in parts) and any(part not in choices for part in parts):
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")

@@ -1,6 +1,6 @@
 """Kinds of values as annotations name them: whether a value is of one, what it plainly means as one, what it is called.
 
-A whole number is no fraction and no `True`; a number is never NaN. A value that is of another class and plainly means
+A whole number is no fraction and no `True`; a number is never NaN, and never larger than a float holds. A value that is of another class and plainly means
 the same is taken: a number of numpy, pandas or torch for a number, anything that lists its parts in order for a list.
 
 These checks go through every part of what is given; where they say `no_type_check`, tests do not check them in turn.
@@ -72,7 +72,7 @@ def fits(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         whole = isinstance(value, (int, np.integer))
         number = whole or (kind is float and isinstance(value, (float, np.floating)))
-        return number and not isinstance(value, (bool, np.bool_)) and bool(value == value)
+        return number and not isinstance(value, (bool, np.bool_)) and bool(value == value) and not beyond_floats(value)
     if origin is None:
         return _is_a(value, kind)
     if origin is type:
@@ -93,6 +93,12 @@ def fits(value: Any, kind: Any) -> bool:
             return True
         return all(fits(part, args[0]) for part in value)
     return True
+
+
+@no_type_check
+def beyond_floats(value: Any) -> bool:
+    """Return whether a whole number is larger than any that can be computed with."""
+    return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
 @no_type_check

@@ -18,7 +18,7 @@ import soundfile
 import soxr
 from jaxtyping import Float
 
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments, n_of, shown
 from mechaudio.audio.files import decode_sound, read_sound
 from mechaudio.audio.player import player
 from mechaudio.notices import warn, withheld
@@ -155,11 +155,12 @@ class AudioClip(Shown):
         Raises:
             ValueError: Unless 0 <= onset < offset <= duration with at least one sample between.
         """
-        first, stop = (round(time * self.sample_rate) if np.isfinite(time) else -1 for time in (onset, offset))
+        near = self.duration + 1
+        first, stop = (round(time * self.sample_rate) if -1 <= time <= near else -1 for time in (onset, offset))
         if not 0 <= first < stop <= self.waveform.shape[-1]:
             raise ValueError(
                 f"need 0 <= onset < offset <= {self.duration:.6g} seconds, the length of the clip, "
-                f"a sample or more apart; got {onset=}, {offset=}"
+                f"a sample or more apart; got onset={shown(onset)}, offset={shown(offset)}"
             )
         with withheld("the waveform"):  # a part may well be soft
             return AudioClip(self.waveform[..., first:stop], self.sample_rate, self.source)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import shown
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip, opened, recording_of
 from mechaudio.showing import Shown
@@ -44,8 +45,8 @@ class Event(Shown):
             time = getattr(self, name)
             try:
                 object.__setattr__(self, name, float(time))
-            except (TypeError, ValueError):
-                raise TypeError(f"{name} of event {self.label!r} is a number of seconds, got {time!r}") from None
+            except (TypeError, ValueError, OverflowError):
+                raise TypeError(f"{name} of event {self.label!r} is a number of seconds, got {shown(time)}") from None
         if not (0 <= self.onset < self.offset and math.isfinite(self.offset)):
             raise ValueError(
                 f"event {self.label!r} needs 0 <= onset < offset in seconds, got {self.onset} and {self.offset}"

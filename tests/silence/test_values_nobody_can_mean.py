@@ -290,3 +290,20 @@ def test_a_warning_points_at_the_line_that_called_the_library(tmp_path):
             warnings.simplefilter("always")
             call()
         assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda huge: ma.ScaleAttention(huge),
+        lambda huge: ma.UpweightAttention(-huge),
+        lambda huge: ma.AudioClip(np.zeros(1600, dtype=np.float32), 16_000).cut(0, huge),
+        lambda huge: ma.Event("dog", 0, huge),
+        lambda huge: ma.data.soundscapes.questions(huge, 1),
+        lambda huge: scaled([1.0], huge),
+    ],
+)
+def test_whole_numbers_that_no_float_holds_are_refused_in_a_short_line(call):
+    with pytest.raises((TypeError, ValueError), match=r"-?10{20,}\.\.\.") as told:
+        call(10**400)
+    assert len(str(told.value)) < 300
