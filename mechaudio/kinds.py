@@ -1,7 +1,8 @@
 """Kinds of values as annotations name them: whether a value is of one, what it plainly means as one, what it is called.
 
-A whole number is no fraction and no `True`; a number is never NaN, and never larger than a float holds. A value that is of another class and plainly means
-the same is taken: a number of numpy, pandas or torch for a number, anything that lists its parts in order for a list.
+A whole number is no fraction and no `True`; a number is never NaN, and never larger than a float holds. A value that is
+of another class and plainly means the same is taken: a number of numpy, pandas or torch for a number, anything that
+lists its parts in order for a list.
 
 These checks go through every part of what is given; where they say `no_type_check`, tests do not check them in turn.
 """

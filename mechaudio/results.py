@@ -314,7 +314,8 @@ def folder_of_run(
     refuse_kept(folder, what, log=log, results=results)
     if begins and not (folder / JSON_NAME).is_file():
         (folder / UNFINISHED).write_text(
-            f"{what}\nis not finished: the same call, or the same command, goes on from what is here.\n", encoding="utf-8"
+            f"{what}\nis not finished: the same call, or the same command, goes on from what is here.\n",
+            encoding="utf-8",
         )
     return folder
 

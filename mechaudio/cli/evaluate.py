@@ -13,8 +13,8 @@ from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.studies import left_out, with_source
 from mechaudio.processes import launch
-from mechaudio.results import refuse_kept
 from mechaudio.question import EVERY_CONDITION
+from mechaudio.results import refuse_kept
 
 if TYPE_CHECKING:
     from mechaudio.experiments.evaluation import Comparison, Evaluation

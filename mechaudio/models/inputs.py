@@ -192,7 +192,8 @@ def _refuse_no_input(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
         value = inputs[name]
         if name != "input_ids" and value is not None and not isinstance(value, Tensor):
             raise TypeError(
-                f"{name!r} is a tensor, got {type(value).__name__}: have the processor give tensors, return_tensors='pt'"
+                f"{name!r} is a tensor, got {type(value).__name__}: have the processor give tensors, "
+                "return_tensors='pt'"
             )
 
 
@@ -279,8 +280,8 @@ def _refuse_misshapen(adapter: Adapter, inputs: Mapping[str, Any]) -> None:
         masked = "" if mask is None else f" and {adapter.features_mask!r} {tuple(mask.shape)}"
         raise ValueError(
             f"{adapter.features!r} {tuple(features.shape)}{masked}: {adapter.network_class} takes features of "
-            f"{' or '.join(map(str, n_axes))} axes, with an entry per clip, and as many entries of their mask. Take both "
-            "from one call of the processor"
+            f"{' or '.join(map(str, n_axes))} axes, with an entry per clip, and as many entries of their mask. Take "
+            "both from one call of the processor"
         )
     if not features.isfinite().all():
         raise ValueError(
@@ -364,9 +365,9 @@ def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batc
         or positions.is_floating_point()
     ):
         raise ValueError(
-            f"'position_ids' {tuple(positions.shape)} of {positions.dtype} must be whole numbers, as many as 'input_ids' "
-            f"{tuple(ids.shape)} in every row: where prompts are made longer by hand, let their positions count on, or "
-            "leave 'position_ids' out"
+            f"'position_ids' {tuple(positions.shape)} of {positions.dtype} must be whole numbers, as many as "
+            f"'input_ids' {tuple(ids.shape)} in every row: where prompts are made longer by hand, let "
+            "their positions count on, or leave 'position_ids' out"
         )
     mask = inputs.get("attention_mask")
     if mask is None:

@@ -58,8 +58,8 @@ def add_markers(
     further = _further_tables(network, tables[0])
     if further:
         raise ValueError(
-            f"{type(network).__name__} looks words up in {further[0]} too, where markers would mean something else than "
-            "digits: markers go into networks with one table of embeddings"
+            f"{type(network).__name__} looks words up in {further[0]} too, where markers would mean something else "
+            "than digits: markers go into networks with one table of embeddings"
         )
     if max(signs.values()) >= len(tables[0].weight):
         raise ValueError(

@@ -438,7 +438,7 @@ def test_a_study_that_was_stopped_says_so_and_lets_no_other_into_its_folder(toy,
         ma.Result.load(tmp_path / "results")
     for verb in STUDIES:
         if verb != begun:
-            with pytest.raises(ValueError, match=rf"holds a {begun} that is not finished, and a {verb} is kept by itse"):
+            with pytest.raises(ValueError, match=rf"holds a {begun} that is not finished, and a {verb} is kept by"):
                 writable(tmp_path, verb)
     assert main(["evaluate", "--n", "2", "--out", str(tmp_path)]) == 2
     writable(tmp_path, begun)

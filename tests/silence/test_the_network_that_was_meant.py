@@ -335,7 +335,7 @@ def test_inputs_that_the_network_would_drop_are_refused(net, inputs):
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("past_key_values", DynamicCache(), "grows with every run, so that the same call twice .*give the whole prompt"),
+        ("past_key_values", DynamicCache(), "grows with every run, so that the same call twice .*give the whole"),
         ("inputs_embeds", torch.zeros(2, 89, 64), r"ma.Edit\(ma.HookPoint\('embed'\), change\)"),
         ("labels", torch.zeros(2, 89), r"ma.trace\(model, inputs, labels=labels\)"),
         ("position_ids", torch.zeros(3, 89, dtype=torch.long), r"\(3, 89\) .* as many as 'input_ids' \(2, 89\)"),
