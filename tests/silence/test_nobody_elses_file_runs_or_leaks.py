@@ -221,7 +221,7 @@ def test_a_page_is_as_private_as_the_umask_says(tmp_path, withheld, mode):
 
 def test_a_link_that_was_there_is_left_when_a_folder_is_tried(tmp_path):
     (tmp_path / ".mechaudio-can-write").symlink_to(tmp_path / "elsewhere")
-    writable(tmp_path)
+    writable(tmp_path, "Listening")
     assert os.listdir(tmp_path) == [".mechaudio-can-write"]
 
 

@@ -118,7 +118,7 @@ def test_a_disk_without_room_for_a_page_is_refused_before_the_work(monkeypatch, 
     with pytest.raises(
         mistakes.UserMistakeError, match=r"has 1\.0 MB free, and a page with its figures takes up to 34"
     ):
-        writable(tmp_path)
+        writable(tmp_path, "Listening")
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EIO, errno.ENAMETOOLONG])
@@ -258,4 +258,4 @@ def test_patching_that_was_stopped_goes_on_where_it_was(capsys, monkeypatch, tmp
 def test_a_page_does_not_go_where_no_folder_can_be(tmp_path, make):
     make(tmp_path / "page")
     with pytest.raises(mistakes.UserMistakeError, match="it is no folder, and a page goes into one"):
-        writable(tmp_path / "page")
+        writable(tmp_path / "page", "Listening")
