@@ -46,7 +46,7 @@ class Prefix:
         n_positions: How many positions at the end of the prompts can be changed.
         keeps: Whether there are such variants; otherwise nothing is kept.
         resid: Per layer, the residual stream before it at these positions; after the last layer at the end.
-        arguments: Per layer, what it was called with, at these positions.
+        arguments: Per layer, what it was called with.
         shared: Per attention module, what variants attend to.
     """
 
@@ -64,18 +64,16 @@ class Prefix:
         each = (part for shared in self.shared.values() for part in (shared.keys, shared.values))
         return sum(part.untyped_storage().nbytes() for part in each)
 
-    def last(self, hidden: Float[Tensor, "batch position d_model"], arguments: Mapping[str, Any]) -> Tensor:
-        """Give the residual stream at these positions, and keep it and what the next layer is called with."""
+    def last(self, hidden: Float[Tensor, "batch position d_model"]) -> Tensor:
+        """Give the residual stream at these positions, and keep it."""
         n = self.batch.n_positions
         last = hidden[:, n - self.n_positions : n]
         if self.keeps:
             self.resid.append(last.clone())
-            kept = {name: _ON_THEIR_OWN.get(name, each) for name, each in arguments.items() if name != "hidden_states"}
-            self.arguments.append(kept | _Arguments(self.n_positions, 1, behind=False).of(kept, 1))
         return last
 
-    def shared_at(self, attention: str, call: Call, key: Tensor, value: Tensor) -> Shared:
-        """Return the keys and values that these positions attend to in one layer."""
+    def shared_at(self, attention: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> Shared:
+        """Return the keys and values that these positions attend to in one layer, and keep them."""
         if id(call.mask) not in self._masks:  # layers of one kind have one mask
             n = self.batch.n_positions
             queries = torch.arange(n - self.n_positions, n, device=key.device).expand(self.batch.n_rows, -1)
@@ -109,11 +107,15 @@ def first_pass(
         Next-token logits at the last position, of the prompts and behind them of the first chunk; all chunks; and what
         the others need.
     """
-    running: list[_Along] = []
+    ready: list[tuple[list[Stacked], Prefix]] = []
 
     def begin(served: Any) -> Any:
-        if not running:
-            running.append(_Along(model, *prepare(), cache))
+        if not ready:
+            chunks, later = prepare()
+            n_kept = max(later, *(stacked.chunk.n_positions for stacked in chunks))
+            prefix = Prefix(batch, n_kept, keeps=later > 0 or len(chunks) > 1)
+            _Pass(model, chunks[0], prefix, cache)
+            ready.append((chunks, prefix))
         return served
 
     with torch.no_grad(), model.exchange.prepared(batch):
@@ -126,62 +128,7 @@ def first_pass(
             model.exchange.watch(f"{ROOT}.{model.adapter.decoder.norm}.output", normed.append)
             model.interleave(model.network.generate, **batch.inputs, max_new_tokens=1, **greedy(model.network))
             logits = unembed(model, normed[0])
-    return logits, running[0].chunks, running[0].prefix
-
-
-class _Along:
-    """The first of some chunks, whose positions run along behind those of the prompts."""
-
-    def __init__(self, model: AudioLM, chunks: list[Stacked], later: int, cache: Cache | None):
-        """Ask for all that has to be done in the decoder."""
-        self.chunks, self.first, self.cache, chunk = chunks, chunks[0], cache, chunks[0].chunk
-        self.chunk, self.n = chunk, self.first.batch.n_positions
-        n_kept = max([later, *(stacked.chunk.n_positions for stacked in chunks)])
-        self.prefix = Prefix(self.first.batch, n_kept, keeps=later > 0 or len(chunks) > 1)
-        self.arguments = _Arguments(chunk.n_positions, len(chunk.variants), behind=True)
-        exchange, stack, n_layers = model.exchange, model.adapter.decoder, model.n_layers
-        assert stack.norm is not None, "every decoder has a final norm"
-        for layer in range(n_layers):
-            exchange.on_input(stack.path(layer), partial(self._join, layer))
-        exchange.on_input(stack.norm, partial(self._only_last, n_layers))
-        if not self.first.changes_in(n_layers - 1, ("mlp_post",)):
-            _end_with_positions(model, slice(self.n - (n_kept if self.prefix.keeps else 1), None))
-        for location, change in self.first.edits.items():
-            exchange.change(location, change)
-        for layer, sites in enumerate(model.site_map.layers["decoder"]):
-            if chunk.variants:
-                exchange.replace_attention(sites["z"].module, partial(self._attend, layer, sites["z"].module))
-            elif self.prefix.keeps:  # attention is the network's own
-                exchange.watch_attention(sites["z"].module, partial(self._keep, sites["z"].module))
-
-    def _join(self, layer: int, served: Any) -> Any:
-        args, kwargs = served
-        hidden = args[0] if args else kwargs["hidden_states"]
-        last = self.prefix.last(hidden, kwargs)
-        if joining := self.chunk.joining(layer):
-            hidden = torch.cat([hidden, entering(joining, last[:, -self.chunk.n_positions :])], dim=1)
-        kwargs = kwargs | self.arguments.of(kwargs, self.chunk.joined(layer))
-        kwargs = kwargs if self.cache is None else with_cache(kwargs, self.cache)
-        return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
-
-    def _attend(self, layer: int, attention: str, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        n, joined = self.n, self.chunk.joined(layer)
-        shared = self.prefix.shared_at(attention, call, key[:, :, :n], value[:, :, :n])
-        clean = call.fused(query[:, :, :n], shared.keys, shared.values)
-        if not joined:
-            return clean
-        behind = (part[:, :, n:] for part in (query, key, value))
-        return torch.cat([clean, attend(self.first.changes_at(attention), shared, joined, *behind)], dim=1)
-
-    def _keep(self, attention: str, call: Call, _query: Tensor, key: Tensor, value: Tensor) -> None:
-        self.prefix.shared_at(attention, call, key, value)
-
-    def _only_last(self, n_layers: int, served: Any) -> Any:
-        """Keep the last position of prompts and variants: the final norm and the unembedding see no others."""
-        (hidden, *args), kwargs = served
-        last, n = self.prefix.last(hidden, {}), self.chunk.n_positions
-        variants = torch.cat([hidden[:, self.n :], entering(self.chunk.joining(n_layers), last[:, -n:])], dim=1)
-        return (torch.cat([last[:, -1:], variants[:, n - 1 :: n]], dim=1), *args), kwargs
+    return logits, *ready[0]
 
 
 def run_behind(
@@ -191,35 +138,102 @@ def run_behind(
 
     An empty cache takes their keys and values, if they are needed later. Logits are those at the last position.
     """
-    stack, chunk = model.adapter.decoder, stacked.chunk
-    layers, n = model.network.get_submodule(stack.layers), chunk.n_positions
-    arguments = _Arguments(n, len(chunk.variants), behind=False)
+    layers = model.network.get_submodule(model.adapter.decoder.layers)
 
     def through_the_layers() -> Float[Tensor, "batch variant vocab"]:
-        hidden = None
-        for layer in range(len(layers) + 1):
-            new = entering(chunk.joining(layer), prefix.resid[layer][:, -n:])
-            hidden = new if hidden is None else torch.cat([hidden.to(new.device), new], dim=1)
-            if chunk.joined(layer) and layer < len(layers):
-                kwargs = prefix.arguments[layer]
-                kwargs = kwargs | arguments.of(kwargs, chunk.joined(layer))
-                out = layers[layer](hidden, **with_cache(kwargs, cache))
-                hidden = out[0] if isinstance(out, tuple) else out
-        assert hidden is not None, "all variants have joined by the final norm"
-        return unembed(model, norm_of(model)(hidden[:, n - 1 :: n]))
-
-    def attend_to(attention: str, layer: int) -> Callable[..., Tensor]:
-        changes = stacked.changes_at(attention)
-        return lambda _call, *parts: attend(changes, prefix.shared[attention], chunk.joined(layer), *parts)
+        hidden = prefix.resid[0][:, :0]
+        for layer in range(stacked.chunk.variants[0].layer, len(layers)):
+            out = layers[layer](hidden, **with_cache(prefix.arguments[layer], cache))
+            hidden = out[0] if isinstance(out, tuple) else out
+        return unembed(model, norm_of(model)(hidden))
 
     with torch.no_grad(), model.exchange.prepared(prefix.batch):
-        if not stacked.changes_in(len(layers) - 1, ("mlp_post", "mlp_out", "resid_post")):
-            _end_with_positions(model, slice(n - 1, None, n))
-        for location, change in stacked.edits.items():
-            model.exchange.change(location, change)
-        for layer, sites in enumerate(model.site_map.layers["decoder"]):
-            model.exchange.replace_attention(sites["z"].module, attend_to(sites["z"].module, layer))
+        _Pass(model, stacked, prefix)
         return model.interleave(through_the_layers)
+
+
+class _Pass:
+    """A chunk on its way through the layers: behind the positions of the prompts, or on its own after them."""
+
+    def __init__(self, model: AudioLM, stacked: Stacked, prefix: Prefix, cache: Cache | None = None):
+        """Ask for all that has to be done in the decoder; a cache takes the place of the network's own."""
+        self.stacked, self.chunk, self.behind = stacked, stacked.chunk, stacked.behind
+        self.prefix, self.cache, self._counting = prefix, cache, dict[int, tuple[Tensor, Tensor]]()
+        exchange, stack, n_layers = model.exchange, model.adapter.decoder, model.n_layers
+        assert stack.norm is not None, "every decoder has a final norm"
+        for layer in range(n_layers):
+            exchange.on_input(stack.path(layer), partial(self._enter, layer))
+        exchange.on_input(stack.norm, partial(self._leave, n_layers))
+        if self.behind:
+            read, wanted = ("mlp_post",), slice(self.behind - (prefix.n_positions if prefix.keeps else 1), None)
+        else:
+            n = self.chunk.n_positions
+            read, wanted = ("mlp_post", "mlp_out", "resid_post"), slice(n - 1, None, n)
+        if not stacked.changes_in(n_layers - 1, read):
+            _end_with_positions(model, wanted)
+        for location, change in stacked.edits.items():
+            exchange.change(location, change)
+        for layer, sites in enumerate(model.site_map.layers["decoder"]):
+            attention = sites["z"].module
+            if self.chunk.joined(layer):
+                exchange.replace_attention(attention, partial(self._attend, layer, attention))
+            elif self.behind and prefix.keeps:  # attention is the network's own
+                exchange.watch_attention(attention, partial(prefix.shared_at, attention))
+
+    def _enter(self, layer: int, served: Any) -> Any:
+        """Add the variants that begin in a layer to what it receives."""
+        args, kwargs = served
+        hidden = self._joined(layer, args[0] if args else kwargs["hidden_states"])
+        if self.behind and self.prefix.keeps:
+            kept = {name: _ON_THEIR_OWN.get(name, each) for name, each in kwargs.items() if name != "hidden_states"}
+            self.prefix.arguments.append(kept)
+        kwargs = kwargs | self._counted(kwargs, self.behind + self.chunk.joined(layer) * self.chunk.n_positions)
+        kwargs = kwargs if self.cache is None else with_cache(kwargs, self.cache)
+        return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
+
+    def _leave(self, n_layers: int, served: Any) -> Any:
+        """Keep the last position of prompts and variants: the final norm and the unembedding see no others."""
+        (hidden, *args), kwargs = served
+        hidden, n, behind = self._joined(n_layers, hidden), self.chunk.n_positions, self.behind
+        return (torch.cat([hidden[:, behind - 1 : behind], hidden[:, behind + n - 1 :: n]], dim=1), *args), kwargs
+
+    def _joined(self, layer: int, hidden: Float[Tensor, "batch position d_model"]) -> Tensor:
+        clean = self.prefix.last(hidden) if self.behind else self.prefix.resid[layer]
+        hidden, joining = hidden.to(clean.device), self.chunk.joining(layer)
+        return torch.cat([hidden, entering(joining, clean[:, -self.chunk.n_positions :])], dim=1) if joining else hidden
+
+    def _attend(self, layer: int, attention: str, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        n, changes, joined = self.behind, self.stacked.changes_at(attention), self.chunk.joined(layer)
+        if not n:
+            return attend(changes, self.prefix.shared[attention], joined, query, key, value)
+        prompts, behind = zip(*(part.split([n, part.shape[2] - n], dim=2) for part in (query, key, value)), strict=True)
+        shared = self.prefix.shared_at(attention, call, *prompts)
+        clean = call.fused(prompts[0], shared.keys, shared.values)
+        return torch.cat([clean, attend(changes, shared, joined, *behind)], dim=1)
+
+    def _counted(self, kwargs: Mapping[str, Any], n_positions: int) -> dict[str, Any]:
+        """The arguments of a layer that count positions, for so many.
+
+        Raises:
+            HookPointError: A layer was called with a tensor that is not known here.
+        """
+        counting = {}
+        for name, value in kwargs.items():
+            if name in _POSITION_AXES and value is not None:
+                parts, axis = value if isinstance(value, tuple) else (value,), _POSITION_AXES[name]
+                cut = tuple(self._for_all(part, axis).narrow(axis, 0, n_positions) for part in parts)
+                counting[name] = cut if isinstance(value, tuple) else cut[0]
+            elif isinstance(value, Tensor) and name not in (*_ON_THEIR_OWN, "hidden_states"):
+                raise HookPointError(f"a layer takes {name!r}, of which it is not known where its positions are")
+        return counting
+
+    def _for_all(self, part: Tensor, axis: int) -> Tensor:
+        """What counts the positions of prompts, for those of all variants: layers mostly share it."""
+        if id(part) not in self._counting:
+            last = part.narrow(axis, part.shape[axis] - self.chunk.n_positions, self.chunk.n_positions)
+            every = torch.cat([part] * (self.behind > 0) + [last] * len(self.chunk.variants), dim=axis)
+            self._counting[id(part)] = part, every
+        return self._counting[id(part)][1]
 
 
 def why_not_shared(model: AudioLM) -> str | None:
@@ -270,36 +284,3 @@ def _end_with_positions(model: AudioLM, wanted: slice) -> None:
 
     model.exchange.on_input(inside, cut)
     model.exchange.on_output(inside, fill)
-
-
-class _Arguments:
-    """Arguments of layers that count positions, made for the positions of variants."""
-
-    def __init__(self, n_positions: int, n_variants: int, *, behind: bool):
-        """Take the last positions of the prompts, for so many variants; `behind` those of the prompts, or alone."""
-        self.n_positions, self.n_variants, self.behind = n_positions, n_variants, behind
-        self._made: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def of(self, kwargs: Mapping[str, Any], n: int) -> dict[str, Any]:
-        """The arguments that count positions, for the first `n` variants.
-
-        Raises:
-            HookPointError: A layer was called with a tensor that is not known here.
-        """
-        counting = {}
-        for name, value in kwargs.items():
-            if name in _POSITION_AXES and value is not None:
-                parts = value if isinstance(value, tuple) else (value,)
-                cut = tuple(self._part(part, _POSITION_AXES[name], n) for part in parts)
-                counting[name] = cut if isinstance(value, tuple) else cut[0]
-            elif isinstance(value, Tensor) and name not in (*_ON_THEIR_OWN, "hidden_states"):
-                raise HookPointError(f"a layer takes {name!r}, of which it is not known where its positions are")
-        return counting
-
-    def _part(self, part: Tensor, axis: int, n: int) -> Tensor:
-        """One tensor for so many variants: a part of that for all, which layers mostly share."""
-        if id(part) not in self._made:
-            last = part.narrow(axis, part.shape[axis] - self.n_positions, self.n_positions)
-            every = torch.cat([part] * self.behind + [last] * self.n_variants, dim=axis)
-            self._made[id(part)] = part, every
-        return self._made[id(part)][1].narrow(axis, 0, self.behind * part.shape[axis] + n * self.n_positions)
