@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +18,8 @@ from mechaudio.tracing.effects import Shares
 from mechaudio.tracing.formulas import Block, apply_to_chosen
 from mechaudio.tracing.hook_points import ROW_POINTS
 from mechaudio.tracing.requests import Change as Apply
-from mechaudio.tracing.sites import Site
 from mechaudio.variants.attend import Changes, WeightChange
 from mechaudio.variants.plan import Chunk
-
-#: Changes that are made together, each with the place of its variant in the chunk.
-Members = list[tuple[int, Change]]
 
 
 class Stacked:
@@ -44,38 +40,41 @@ class Stacked:
         dtype: torch.dtype,
         *,
         behind: int,
-        chosen: dict[Hashable, tuple[Tensor, Tensor]] | None = None,
+        known: dict[Hashable, Any] | None = None,
     ):
-        """Sort the changes of all variants; `dtype` is that of the network.
+        """Sort the changes of all variants.
 
-        `chosen` holds which scores are changed, for chunks of the same prompts to share.
+        `dtype` is that of the network; `known` holds what was worked out for these prompts, for chunks to share.
         """
         self.batch, self.chunk, self.behind = batch, chunk, behind
+        self._known = {} if known is None else known
         device = batch.inputs["input_ids"].device
         self.shares = Shares(batch.n_rows, len(chunk.variants), device)
-        by_site: dict[str, tuple[Site, list[tuple[int, Any, Change]]]] = {}
-        groups: dict[str, dict[tuple, Members]] = defaultdict(lambda: defaultdict(list))
-        self._careful = False
+        # Each change comes with the place of its variant; of weights, those that can be made together lie together.
+        of_positions: dict[str, list[tuple[int, Any, Change]]] = defaultdict(list)
+        of_weights: dict[tuple[Any, ...], list[tuple[int, Change]]] = defaultdict(list)
         for place, variant in enumerate(chunk.variants):
-            turns: dict[str, int] = defaultdict(int)
+            turns = Counter[str]()
             for change in variant.changes:
-                location = change.site.location
+                location, edit = change.site.location, change.scores and change.scores.edit
                 if change.site.name in ROW_POINTS:
                     turns[location] += 1
-                    groups[location][(turns[location], *_alike(change, place))].append((place, change))
-                    self._careful |= change.scores is None or isinstance(change.scores.edit.formula, Block)
+                    alike = (place,) if edit is None else (type(edit.formula), *where_of(edit))
+                    of_weights[(turns[location], location, *alike)].append((place, change))
                 else:
-                    made = place, self._index(place, change), change
-                    by_site.setdefault(location, (change.site, []))[1].append(made)
-        self.edits = {
-            location: _changer(site, made, batch.n_rows, device) for location, (site, made) in by_site.items()
-        }
-        strengths = _strengths(groups.values(), dtype, device)
-        self._chosen = {} if chosen is None else chosen
-        self._weights = {
-            location: [self._together(alike[key], strengths) for key in sorted(alike, key=lambda key: key[0])]
-            for location, alike in groups.items()
-        }
+                    of_positions[location].append((place, self._index(place, change), change))
+        self.edits = {location: _changer(made, batch.n_rows, device) for location, made in of_positions.items()}
+        formulas = [
+            [change.scores and change.scores.edit.formula for _, change in alike] for alike in of_weights.values()
+        ]
+        self._careful = any(formula is None or isinstance(formula, Block) for formula, *_ in formulas)
+        exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
+        numbers = [0.0 if formula is None else formula.strength for alike in formulas for formula in alike]
+        strengths = torch.tensor(numbers, dtype=exact).to(device, non_blocking=True).split(list(map(len, formulas)))
+        self._weights: dict[str, list[WeightChange]] = defaultdict(list)
+        by_turn = sorted(zip(of_weights.items(), strengths, strict=True), key=lambda alike: alike[0][0][0])
+        for ((_, location, *_), alike), strength in by_turn:
+            self._weights[location].append(self._together(alike, strength))
 
     def changes_at(self, attention: str) -> Changes:
         """The changes of scores and of patterns in an attention module."""
@@ -95,13 +94,12 @@ class Stacked:
         moved = self.behind + (place + 1) * self.chunk.n_positions - self.batch.n_positions
         rows = change.positions_in(self.batch.n_rows, self.batch.n_positions)
         positions = [[position + moved for position in row] for row in rows]
-        if all(row == positions[0] for row in positions) and positions[0] == list(
-            range(positions[0][0], positions[0][-1] + 1)
-        ):
-            return slice(None), slice(positions[0][0], positions[0][-1] + 1)
+        first, last = positions[0][0], positions[0][-1]
+        if all(row == list(range(first, last + 1)) for row in positions):
+            return slice(None), slice(first, last + 1)
         return torch.arange(len(positions))[:, None], torch.tensor(positions)
 
-    def _together(self, members: Members, strengths: dict[int, Tensor]) -> WeightChange:
+    def _together(self, members: Sequence[tuple[int, Change]], strength: Tensor) -> WeightChange:
         """Make one change of those that variants make alike in one place."""
         places, change = [place for place, _ in members], members[0][1]
         n, n_positions, bound = self.chunk.n_positions, self.batch.n_positions, change.scores
@@ -109,7 +107,7 @@ class Stacked:
         if bound is None:
             rows = change.positions_in(self.batch.n_rows, n_positions)
             return _by_function(change, places[0], torch.tensor([list(row) for row in rows]) - first)
-        known, where = self._chosen, (n, where_of(bound.edit))
+        known, where = self._known, (n, where_of(bound.edit))
         if where not in known:
             active = bound.active([range(first, n_positions)] * self.batch.n_rows, n_positions)
             measured = active[:, None, None, :, None] & bound.heads[:, None, None, None]
@@ -118,7 +116,7 @@ class Stacked:
                 measured = measured & (torch.arange(n, device=measured.device) == n - 1)[:, None]
             known[where] = chosen, (chosen & measured) / measured.sum((1, 2, 3, 4), keepdim=True)
         index = slice(places[0], places[-1] + 1) if len(places) == places[-1] + 1 - places[0] else torch.tensor(places)
-        formula, strength = bound.edit.formula, strengths[id(change)][:, None, None]
+        formula, strength = bound.edit.formula, strength[:, None, None]
         blind = n > 1 or isinstance(formula, Block)
 
         def change_scores(scores: Tensor) -> None:
@@ -143,41 +141,20 @@ def _by_function(change: Change, place: int, queries: Tensor) -> WeightChange:
     return change_weights
 
 
-def _alike(change: Change, place: int) -> tuple[Hashable, ...]:
-    """Return what a change has in common with those of other variants that can be made together with it."""
-    if change.scores is None:
-        return (place,)
-    return type(change.scores.edit.formula), *where_of(change.scores.edit)
-
-
-def _strengths(groups: Iterable[dict[tuple, Members]], dtype: torch.dtype, device: torch.device) -> dict[int, Tensor]:
-    """The strengths of formulas that are worked out together, by the id of the first change of each.
-
-    All are brought to a GPU at once and without waiting for it.
-    """
-    by_formula = [members for alike in groups for members in alike.values() if members[0][1].scores is not None]
-    edits = (change.scores for members in by_formula for _, change in members)
-    numbers = [bound.edit.formula.strength for bound in edits if bound is not None]
-    exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
-    moved = torch.tensor(numbers, dtype=exact).to(device, non_blocking=True).split([len(each) for each in by_formula])
-    return {id(members[0][1]): each for members, each in zip(by_formula, moved, strict=True)}
-
-
-def _changer(site: Site, changes: Sequence[tuple[int, Any, Change]], n_prompts: int, device: torch.device) -> Apply:
+def _changer(changes: Sequence[tuple[int, Any, Change]], n_prompts: int, device: torch.device) -> Apply:
     """Make all changes at one site, each with the place of its variant and its positions.
 
     Vectors that are added at one position by variants that change nothing else there are added all together; others act
     one by one, in the order given.
     """
-    per_variant = Counter(place for place, _, _ in changes)
-    together = {
+    site, per_variant = changes[0][2].site, Counter(place for place, _, _ in changes)
+    added = {
         place: (index[1].start, change.adds)
         for place, index, change in changes
         if change.adds is not None and per_variant[place] == 1
         if isinstance(index[1], slice) and index[1].stop - index[1].start == 1
     }
-    if len(together) < 2:
-        together = {}
+    together = added if len(added) > 1 else {}
     others = [(index, change) for place, index, change in changes if place not in together]
     add_to = _adding(list(together.values()), n_prompts, device) if together else None
 
@@ -197,22 +174,22 @@ def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.devi
 
     Variants that differ in strength alone share their vectors. Everything is brought to the device at once.
     """
-    parts: dict[Hashable, Tensor] = {}
-    which, at, first, n_vectors = [], [], {}, 0
-    changes = [change for _, change in added]
+    parts: dict[Hashable, tuple[int, Tensor]] = {}
+    changes, n_vectors = [change for _, change in added], 0
+    which, at, numbers = list[int](), list[int](), list[float]()
     for place, change in added:
         vectors, n = change.vectors, len(change.heads or (0,))
         key = (vectors.data_ptr(), vectors.shape, vectors.stride(), n)
         if key not in parts:
-            first[key], n_vectors = n_vectors, n_vectors + n
-            parts[key] = vectors.reshape(-1, n, vectors.shape[-1]).expand(n_prompts, -1, -1)
-        which += range(first[key], first[key] + n)
+            parts[key] = n_vectors, vectors.reshape(-1, n, vectors.shape[-1]).expand(n_prompts, -1, -1)
+            n_vectors += n
+        which += range(parts[key][0], parts[key][0] + n)
         at += [place] * n
-    numbers = [change.strength for change in changes for _ in change.heads or (0,)]
-    strengths = torch.tensor(numbers, dtype=torch.float64)
-    together = device if any(part.device.type != "cpu" for part in parts.values()) else torch.device("cpu")
-    widest = max(part.shape[-1] for part in parts.values())
-    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])) for part in parts.values()]
+        numbers += [change.strength] * n
+    every, strengths = [part for _, part in parts.values()], torch.tensor(numbers, dtype=torch.float64)
+    together = device if any(part.device.type != "cpu" for part in every) else torch.device("cpu")
+    widest = max(part.shape[-1] for part in every)
+    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])) for part in every]
     moved = [_moved(tensor, device) for tensor in (torch.cat(padded, dim=1), torch.tensor(which), torch.tensor(at))]
 
     def add_to(value: Tensor) -> None:
