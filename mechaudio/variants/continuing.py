@@ -10,11 +10,10 @@ n)` of *n* prompts belong to variant *i*.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -23,16 +22,16 @@ from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.keywords import cache_name
 from mechaudio.tracing.attention import Spot, serve_all
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.bind import bind
 from mechaudio.tracing.decoding import end_tokens
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.generation import write
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
-from mechaudio.tracing.record import register
+from mechaudio.tracing.record import install
 from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.variants.plan import Variant
@@ -71,15 +70,13 @@ class PromptEnd:
 
 
 def ends_of(
-    stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], clean: Cache, changed: Cache
-) -> list[PromptEnd]:
-    """Take the ends of prompts under every variant of a chunk; `changed` is `clean` where it ran along with them."""
-    n = stacked.chunk.n_positions
-    starts = range(stacked.behind, stacked.behind + n * len(stacked.chunk.variants), n)
-    return [
-        PromptEnd(variant, logits[:, place], clean, changed, slice(start, start + n))
-        for place, (variant, start) in enumerate(zip(stacked.chunk.variants, starts, strict=True))
-    ]
+    stacked: Stacked, logits: Float[Tensor, "batch variant vocab"], changed: Cache, clean: Cache
+) -> Iterator[PromptEnd]:
+    """The ends of prompts under every variant of a chunk; `changed` is `clean` where it ran along with them."""
+    for place, variant in enumerate(stacked.chunk.variants):
+        start = stacked.behind + place * stacked.chunk.n_positions
+        places = slice(start, start + stacked.chunk.n_positions)
+        yield PromptEnd(variant, logits[:, place], clean, changed, places)
 
 
 def continued(
@@ -105,16 +102,14 @@ def continued(
 
     def keep_cache(served: Any) -> Any:
         if exchange.step < 0:
-            name = cache_name(served[1])
-            assert name is not None, "`why_not_continued` refuses a generation that keeps no keys and values"
-            given[name] = served[1][name]
+            given.update({name: value for name, value in served[1].items() if isinstance(value, Cache)})
         return served
 
     def hand_over(served: Any) -> Any:
         if exchange.step >= 0:
             return served
         exchange.step = 0
-        (cache,) = given.values()
+        (cache,) = given.values()  # `why_not_continued` refuses a generation that keeps no keys and values
         for layer in range(model.n_layers):
             parts = zip(*(end.keys_and_values(layer, batch.n_positions) for end in ends), strict=True)
             cache.update(*(torch.cat(part) for part in parts), layer)
@@ -141,15 +136,15 @@ def why_not_continued(model: AudioLM) -> str | None:
 
 def _repeated(model: AudioLM, batch: PromptBatch, times: int) -> dict[str, Any]:
     """Inputs of so many copies of the prompts behind one another; of the sound the shape alone, as nobody hears it."""
-    repeated = {
-        name: value.repeat(times, *[1] * (value.ndim - 1)) if isinstance(value, Tensor) else value
-        for name, value in batch.inputs.items()
-        if name != model.adapter.features
-    }
-    features = batch.inputs.get(model.adapter.features)
-    if features is not None:
-        repeated[model.adapter.features] = features.new_zeros(()).expand(times * len(features), *features.shape[1:])
-    return repeated
+
+    def copies(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if name == model.adapter.features:
+            return value.new_zeros(()).expand(times * len(value), *value.shape[1:])
+        return value.repeat(times, *[1] * (value.ndim - 1))
+
+    return {name: copies(name, value) for name, value in batch.inputs.items()}
 
 
 def _to_the_end(tokens: Int[Tensor, "row new_token"], ends: Sequence[int]) -> Int[Tensor, "row kept"]:
@@ -166,25 +161,21 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
     prompts once.
     """
     if len(lists) == 1:
-        register(model, batch, (), lists[0], _nothing_is_kept)
+        install(model, batch, bind(model, batch, lists[0]))
         return
     exchange, n, members = model.exchange, batch.n_rows, list[Member]()
     for index, interventions in enumerate(lists):
         with exchange.only(Requests()) as requests:
-            register(model, batch, (), interventions, _nothing_is_kept)
+            install(model, batch, bind(model, batch, interventions))
         members.append((slice(index * n, (index + 1) * n), requests))
     layers = model.site_map.layers["decoder"]
     for attention in (sites["z"].module for sites in layers):
         if concerned := [(rows, requests) for rows, requests in members if requests.inside(attention)]:
             exchange.replace_attention(attention, partial(_attend, exchange, attention, concerned))
-    sites = {site.location: site for some in (*layers, model.sites) for site in some.values()}
-    changes: dict[str, list[tuple[slice, list[Change]]]] = defaultdict(list)
-    for rows, requests in members:
-        for location, made in requests.changes.items():
-            if location in sites and sites[location].name not in ATTENTION_POINTS:
-                changes[location].append((rows, made))
-    for location, made_by in changes.items():
-        exchange.change(location, partial(_change, sites[location], made_by))
+    for site in (site for sites in (*layers, model.sites) for site in sites.values()):
+        made_by = [(rows, changes) for rows, asked in members if (changes := asked.changes.get(site.location))]
+        if made_by and site.name not in ATTENTION_POINTS:
+            exchange.change(site.location, partial(_change, site, made_by))
 
 
 def _attend(
@@ -210,7 +201,3 @@ def _change(site: Site, made_by: Sequence[tuple[slice, list[Change]]], served: A
         if not site.in_place:
             changed[rows] = site.take(part)
     return site.swap(served, changed)
-
-
-def _nothing_is_kept() -> NoReturn:
-    raise AssertionError("no hook point is recorded here")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import part_of
@@ -102,26 +102,21 @@ def carry_out(
     jobs = _jobs(whole)
     what, total = "sweep" if max_new_tokens is None else "generate", sum(len(indices) for _, indices, _ in jobs)
     with bar(what=what, unit="variants", total=total, progress=progress) as drawn:
-        for job in jobs:
-            for outcome in _outcomes(whole.part(*job)):
+        for rows, indices, why in jobs:
+            for outcome in _outcomes(whole.part(rows, indices), why):
                 yield outcome
                 drawn.update(sum(index != CLEAN for index in outcome.variants))
 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """Variants, by their places among all, on prompts that run together.
+    """Variants, by their places among all, on prompts that run together, of which `rows` are the places among all.
 
     Attributes:
-        model: The model.
-        batch: The prompts.
-        rows: Which of all prompts these are.
-        variants: The variants as they are for these prompts.
         share: Bytes for the keys and values of the prompts, and for variants that go through the layers.
         max_new_tokens: How many tokens are written; `None` for logits.
         clean: The clean run of the prompts, where it is there already.
-        alone: Why the variants run one by one; `None` if they may share.
-        chosen: Which scores are changed, for chunks to share.
+        known: What was worked out for interventions on these prompts, for others to share.
     """
 
     model: AudioLM
@@ -131,16 +126,15 @@ class _Work:
     share: float
     max_new_tokens: int | None
     clean: CleanRun | None
-    alone: str | None = None
-    chosen: dict[Hashable, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    known: dict[Hashable, Any] = field(default_factory=dict)
 
-    def part(self, rows: list[int], variants: list[int], alone: str | None) -> _Work:
+    def part(self, rows: list[int], variants: list[int]) -> _Work:
         """Some of all variants on some of all prompts."""
         batch, lists = self.batch, {index: self.variants[index] for index in variants}
         if rows != self.rows:
             batch = part_of(self.model.adapter, batch, rows)
             lists = {index: interventions_of_rows(interventions, rows) for index, interventions in lists.items()}
-        return replace(self, batch=batch, rows=rows, variants=lists, alone=alone, chosen={})
+        return replace(self, batch=batch, rows=rows, variants=lists, known={})
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -155,15 +149,15 @@ class _Work:
         return share if self.max_new_tokens is not None else chunk_bytes(self.model, 2 * share)
 
     def stacked(self, chunk: Chunk, behind: int = 0) -> Stacked:
-        return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind, known=self.chosen)
+        return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind, known=self.known)
 
 
 def _jobs(work: _Work) -> list[Job]:
     """Share variants and prompts out to jobs whose keys and values fit."""
-    model, batch, variants, clean = work.model, work.batch, work.variants, work.clean
+    model, batch, variants = work.model, work.batch, work.variants
     why = why_not_continued(model) if work.max_new_tokens is not None else None
     why = why or why_not_shared(model)
-    if clean is not None and clean.prefix is not None and why is None:
+    if work.clean is not None and work.clean.prefix is not None and why is None:
         return [(work.rows, list(variants), None)]
     groups = groups_apart(model, batch)
     if why is not None:
@@ -171,11 +165,11 @@ def _jobs(work: _Work) -> list[Job]:
     jobs = list[Job]()
     for group in groups:
         parts = parts_of(group, work.sizes, work.share)
-        mixing = {index for index in variants if len(parts) > 1 and _may_mix_prompts(model, batch, variants[index])}
+        mixing = [index for index in variants if len(parts) > 1 and _may_mix_prompts(model, batch, variants[index])]
         if mixing:
             why = "a function is given all prompts at once, which do not fit into memory= together"
-            jobs.append((group, sorted(mixing), why))
-        if others := [index for index in variants if index not in mixing]:
+            jobs.append((group, mixing, why))
+        if others := [index for index in variants if index not in set(mixing)]:
             jobs += [(rows, others, None) for rows in parts]
     return jobs
 
@@ -185,21 +179,19 @@ def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence
     return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
 
 
-def _outcomes(work: _Work) -> Iterator[Outcome]:
-    """Run the variants of a job on its prompts."""
-    if work.alone is None:
+def _outcomes(work: _Work, why: str | None) -> Iterator[Outcome]:
+    """Run the variants of a job on its prompts: one by one, if there is a reason why."""
+    if why is None:
         alone = yield from _shared(work)
     else:
-        alone = dict.fromkeys(work.variants, work.alone)
-        if work.max_new_tokens is None:
-            yield work.outcome([CLEAN], logits=run(work.model, work.batch, logits="last").logits[:, -1:])
+        alone = dict.fromkeys([CLEAN] if work.max_new_tokens is None else [], why) | dict.fromkeys(work.variants, why)
     for index, why in alone.items():
         yield _alone(work, index, f"one by one: {why}")
 
 
 def _alone(work: _Work, index: int, way: str) -> Outcome:
     """Run one variant on the prompts, on its own."""
-    interventions, n = work.variants[index], work.max_new_tokens
+    interventions, n = work.variants.get(index, ()), work.max_new_tokens
     if n is not None:
         out = generate(work.model, work.batch, max_new_tokens=n, interventions=interventions)
         return work.outcome([index], tokens=[out.tokens], way=way)
@@ -213,10 +205,10 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
     """Run the variants that share what comes before their first change; return why the others cannot."""
     model, batch, before = work.model, work.batch, work.clean and work.clean.prefix
     cache = None if work.max_new_tokens is None else DynamicCache()
-    planned, known = list[Plan](), dict[Hashable, Any]()
+    planned = list[Plan]()
 
     def prepare() -> tuple[list[Stacked], int]:
-        bound = {index: bind(model, batch, interventions, known) for index, interventions in work.variants.items()}
+        bound = {index: bind(model, batch, interventions, work.known) for index, interventions in work.variants.items()}
         kept = None if before is None else before.n_positions
         planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=cache is not None))
         first, *others = planned[0].chunks or [Chunk((), 1)]
@@ -228,25 +220,22 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
         logits, chunks, prefix = first_pass(model, batch, prepare, cache)
     else:
         logits, chunks, prefix = work.clean.logits[:, None], prepare()[0], before
+
+    def passes() -> Iterator[tuple[Stacked, Tensor, Cache | None]]:
+        for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
+            if stacked.behind and stacked.chunk.variants:
+                yield stacked, logits[:, 1:], cache
+            elif stacked.chunk.variants:
+                own = None if cache is None else DynamicCache()
+                yield stacked, run_behind(model, prefix, stacked, own), own
+
     if cache is None:
         yield work.outcome([CLEAN], logits=logits[:, :1])
-    ends, held = list[PromptEnd](), 0
-    for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
-        if not stacked.chunk.variants:
-            continue
-        into = cache if cache is None or stacked.behind else DynamicCache()
-        made = logits[:, 1:] if stacked.behind else run_behind(model, prefix, stacked, into)
-        if cache is None or into is None:
+        for stacked, made, _ in passes():
             places = [variant.index for variant in stacked.chunk.variants]
             yield work.outcome(places, logits=made, mass=stacked.shares.mean())
-            continue
-        needed = len(stacked.chunk.variants) * batch.n_rows * stacked.chunk.n_positions * work.sizes.keys
-        if ends and held + needed > work.share:
-            yield from _continued(work, ends)
-            ends, held = [], 0  # with them go their keys and values
-        ends += ends_of(stacked, made, cache, into)
-        held += needed
-    yield from _continued(work, ends)
+    else:
+        yield from _continued(work, chain.from_iterable(ends_of(*each, cache) for each in passes()))
     return planned[0].alone
 
 
@@ -258,21 +247,22 @@ def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[St
     each = work.batch.n_rows * prefix.n_positions * work.model.d_model * work.model.network.dtype.itemsize
     n = max(1, int((work.share / 2 - replay.n_bytes) / each))
     for first in range(0, len(planned.early), n):
-        some = planned.early[first : first + n]
-        followed = [(early.index, replay.followed(early, prefix.n_positions)) for early in some]
-        planned.alone.update({index: why for index, why in followed if isinstance(why, str)})
-        sharing = [variant for _, variant in followed if isinstance(variant, Variant)]
+        sharing = list[Variant]()
+        for early in planned.early[first : first + n]:
+            variant = replay.followed(early, prefix.n_positions)
+            if isinstance(variant, str):
+                planned.alone[early.index] = variant
+            else:
+                sharing.append(variant)
         chunks = chunks_of(sharing, work.sizes, work.room(0.5), cached=work.max_new_tokens is not None)
         yield from map(work.stacked, chunks)
 
 
-def _continued(work: _Work, ends: Sequence[PromptEnd]) -> Iterator[Outcome]:
+def _continued(work: _Work, ends: Iterator[PromptEnd]) -> Iterator[Outcome]:
     """New tokens behind prompts that ended, of as many variants at a time as fit."""
     n_new = work.max_new_tokens or 0
     n = max(1, int(work.share / (work.sizes.n_rows * (work.sizes.n_positions + n_new) * work.sizes.keys)))
-    for first in range(0, len(ends), n):
-        some = ends[first : first + n]
+    while some := list(islice(ends, n)):  # with them go their keys and values
         places = [end.variant.index for end in some]
         interventions = [work.variants[index] for index in places]
-        tokens = continued(work.model, work.batch, some, interventions, n_new)
-        yield work.outcome(places, tokens=tokens)
+        yield work.outcome(places, tokens=continued(work.model, work.batch, some, interventions, n_new))
