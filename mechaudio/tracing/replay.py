@@ -6,7 +6,7 @@ gave, without being computed, so that a run that changes the last layer costs th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -39,27 +39,6 @@ class _Calls:
     outputs: list[Any] = field(default_factory=list)
     repeatable: bool = True
 
-    def begin(self, moment: Iterator[int], served: Any) -> Any:
-        """Note that a call begins."""
-        self.starts.append(next(moment))
-        return served
-
-    def begin_layer(self, moment: Iterator[int], served: Any) -> Any:
-        """Note that a call begins of a layer, which may write into a table that it is given for layers behind it."""
-        self.repeatable &= _is_repeatable(served)
-        return self.begin(moment, served)
-
-    def end(self, moment: Iterator[int], served: Any) -> None:
-        """Note that a call ended, and keep what it gave."""
-        self.ends.append(next(moment))
-        self.outputs.append(_copy(served))
-        self.repeatable &= _is_repeatable(served)
-
-    def again(self) -> Callable[[Any], Any]:
-        """Give what the module gave, call after call; copies, as the network may write into them."""
-        turns = iter(self.outputs)
-        return lambda _computed: _copy(next(turns))
-
     def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
         """Return whether all calls had ended by the first of some moments.
 
@@ -68,7 +47,7 @@ class _Calls:
             in_chunks: Whether a network hears chunk after chunk, and no part remembers more than what it gave itself:
                 then each of as many calls has to have ended by the moment in its chunk.
         """
-        if not moments or not self.starts or len(self.ends) < len(self.starts):
+        if not moments or len(self.ends) < len(self.starts):
             return False
         if in_chunks and len(self.ends) == len(moments):
             return all(end <= moment for end, moment in zip(self.ends, moments, strict=True))
@@ -96,15 +75,30 @@ class Replay:
     def record(self) -> None:
         """Ask the run that is being prepared for what its parts give."""
         moment = count()
+
+        def begin(calls: _Calls, is_layer: bool, served: Any) -> Any:
+            calls.starts.append(next(moment))
+            if is_layer:  # it may write into a table that it is given for layers behind it
+                calls.repeatable &= _is_repeatable(served)
+            return served
+
+        def end(calls: _Calls, served: Any) -> None:
+            calls.ends.append(next(moment))
+            calls.outputs.append(_copy(served))
+            calls.repeatable &= _is_repeatable(served)
+
         for path, calls in self._calls.items():
-            begin = calls.begin_layer if path in self._layers else calls.begin
-            self.model.exchange.on_input(path, partial(begin, moment))
-            self.model.exchange.watch(f"{ROOT}.{path}.output", partial(calls.end, moment))
+            self.model.exchange.on_input(path, partial(begin, calls, path in self._layers))
+            self.model.exchange.watch(f"{ROOT}.{path}.output", partial(end, calls))
 
     def give(self, paths: Sequence[str]) -> None:
-        """Have parts give, in the run that is being prepared, what they gave in the recorded one."""
+        """Have parts give, in the run that is being prepared, what they gave in the recorded one, call after call."""
+
+        def again(outputs: Iterator[Any], _computed: Any) -> Any:
+            return _copy(next(outputs))  # the network may write into it
+
         for path in paths:
-            self.model.exchange.instead_of(path, self._calls[path].again())
+            self.model.exchange.instead_of(path, partial(again, iter(self._calls[path].outputs)))
 
     def forget_all_but(self, paths: set[str]) -> None:
         """Keep what these parts gave, and nothing else."""
@@ -126,13 +120,14 @@ class Replay:
         if len(encoder.paths) > 1:  # of two towers side by side, one hears nothing of the other
             towers = [f"{path.rpartition('.')[0]}." for path in encoder.paths]
             deaf = tuple(tower for tower in towers if not any(tower in site.location for site in sites))
-        left = {
+        left = [
             path
             for path, calls in self._calls.items()
             if calls.starts and calls.repeatable
             if calls.over_by(first, encoder.in_chunks) or path.startswith(deaf)
-        }
-        return [path for path in left if left.isdisjoint(_around(path))]
+        ]
+        inside = tuple(f"{path}." for path in left)
+        return [path for path in left if not path.startswith(inside)]
 
     def _moments(self, site: Site) -> list[int]:
         """The moments at which its value was there, by call: none in prompts without sound, the end for logits."""
@@ -144,12 +139,6 @@ class Replay:
         return (
             self._calls[path].starts if path else [1 + max(end for calls in self._calls.values() for end in calls.ends)]
         )
-
-
-def _around(path: str) -> list[str]:
-    """The modules that a module lies in."""
-    parts = path.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _is_repeatable(value: Any) -> bool:
