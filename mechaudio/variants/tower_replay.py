@@ -26,7 +26,7 @@ from mechaudio.variants.plan import Sizes, Variant, extent
 Embeds = Float[Tensor, "batch position d_model"]
 
 
-class TowerReplay:
+class TowerReplay(Replay):
     """The run of some prompts as far as the decoder, and as some variants change it.
 
     Attributes:
@@ -35,37 +35,31 @@ class TowerReplay:
 
     def __init__(self, model: AudioLM, batch: PromptBatch, variants: Sequence[Variant]):
         """Run the prompts, and keep what these variants need."""
-        self.model, self.batch = model, batch
-        self._parts = Replay(model)
+        super().__init__(model)
+        self.batch, self._sizes = batch, Sizes.of(model, batch)
         with torch.no_grad(), model.exchange.prepared(batch):
-            self._parts.record()
+            self.record()
             self.clean = self._as_far_as_decoder()
-        self._parts.forget_all_but({path for variant in variants for path in self._given(variant.early)})
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all that is kept."""
-        return self._parts.n_bytes
+        self.forget_all_but({path for variant in variants for path in self._given(variant.early)})
 
     def embeds(self, changes: Sequence[Change]) -> Embeds:
         """The residual stream in front of the decoder's first layer, with these changes before it."""
         with torch.no_grad(), self.model.exchange.prepared(self.batch):
-            self._parts.give(self._given(changes))
+            self.give(self._given(changes))
             install(self.model, self.batch, changes)
             return self._as_far_as_decoder()
 
     def followed(self, variant: Variant, n_kept: int) -> Variant | str:
         """A variant as it changes the last `n_kept` positions of the decoder, or why it has to run on its own."""
-        sizes = Sizes.of(self.model, self.batch)
         embeds = self.embeds(variant.early)
         changed = (embeds != self.clean).any(-1).any(0).nonzero().flatten().tolist()
-        start, layer = extent(variant.changes, sizes)
+        start, layer = extent(variant.changes, self._sizes)
         if changed:
             variant = replace(variant, embeds=embeds[:, changed[0] :].clone())
             start, layer = min(start, changed[0]), 0
         if start == layer == 0:
             return "it changes the first position, and begins before the layers, so nothing is left of the clean run"
-        if start < sizes.n_positions - n_kept:
+        if start < self._sizes.n_positions - n_kept:
             return "it changes positions in front of those that it edits"
         return replace(variant, start=start, layer=layer)
 
@@ -81,4 +75,4 @@ class TowerReplay:
         return kept[0]
 
     def _given(self, changes: Sequence[Change]) -> list[str]:
-        return self._parts.untouched([change.site for change in changes])
+        return self.untouched([change.site for change in changes])
