@@ -67,11 +67,8 @@ def lists_of(variants: Any) -> Lists:
     """Variants as lists of interventions, those of a mapping in its order.
 
     Raises:
-        TypeError: A single intervention.
         ValueError: No variants.
     """
-    if callable(getattr(variants, "edits", None)):
-        raise TypeError(f"variants= takes a grid, a list or a dict, got {variants!r}; write [...] around it")
     each_of = variants.values() if isinstance(variants, Mapping) else variants
     lists = tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in each_of)
     if not lists:
