@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, repeat
+from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -77,18 +77,17 @@ def attend(
         return _attend_fused(query, key, value, shared, n_variants)
     single, n_shared = n_positions == 1, shared.keys.shape[2] - n_positions
     own_keys, own_values = (rearrange(part, "b kv (v q) d -> b kv 1 v q d", v=n_variants) for part in (key, value))
+    keys, values = shared.keys[:, :, :n_shared], shared.values[:, :, :n_shared]
     queries = rearrange(query, "b (kv g) (v p) d -> b kv g v p d", kv=kv, v=n_variants)
-    to_shared = rearrange(query, "b (kv g) vp d -> b kv (g vp) d", kv=kv) @ shared.keys[:, :, :n_shared].mT
+    to_shared = einsum(queries, keys, "b kv g v p d, b kv s d -> b kv g v p s")
     # a single position has a single key of its own
     to_own = (queries * own_keys).sum(-1, keepdim=True) if single else queries @ own_keys.mT
-    to_shared = rearrange(to_shared, "b kv (g v p) s -> b (kv g) v p s", v=n_variants, p=n_positions)
-    to_own = rearrange(to_own, "b kv g v p q -> b (kv g) v p q")
-    pattern = _weigh(torch.cat([to_shared, to_own], dim=-1), shared, changes)
-    of_shared = rearrange(pattern[..., :n_shared], "b (kv g) v p s -> b kv (g v p) s", kv=kv)
-    of_own = rearrange(pattern[..., n_shared:], "b (kv g) v p q -> b kv g v p q", kv=kv)
-    mixed_own = rearrange(of_own * own_values if single else of_own @ own_values, "b kv g v p d -> b kv (g v p) d")
-    mixed = of_shared @ shared.values[:, :, :n_shared] + mixed_own
-    return rearrange(mixed, "b kv (g vp) d -> b vp (kv g) d", vp=query.shape[2])
+    products = rearrange(torch.cat([to_shared, to_own], dim=-1), "b kv g v p key -> b (kv g) v p key")
+    pattern = rearrange(_weigh(products, shared, changes), "b (kv g) v p key -> b kv g v p key", kv=kv)
+    of_shared, of_own = pattern.split([n_shared, n_positions], dim=-1)
+    mixed = einsum(of_shared, values, "b kv g v p s, b kv s d -> b kv g v p d")
+    mixed += of_own * own_values if single else of_own @ own_values
+    return rearrange(mixed, "b kv g v p d -> b (v p) (kv g) d")
 
 
 def _weigh(products: Float[Tensor, "b head v p key"], shared: Shared, changes: Changes) -> Tensor:
