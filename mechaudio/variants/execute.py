@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import chunk_bytes, memory_of
 from mechaudio.tracing.run import groups_apart, run
 from mechaudio.variants.clean_run import CleanRun
-from mechaudio.variants.continuing import PromptEnd, continued, ends_of, why_not_continued
-from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, parts_of, plan
+from mechaudio.variants.continuing import continued, ends_of, why_not_continued
+from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, fitting, parts_of, plan
 from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
 from mechaudio.variants.stacked import Stacked
 from mechaudio.variants.tower_replay import TowerReplay
@@ -162,11 +162,11 @@ def _jobs(work: _Work) -> list[Job]:
     jobs = list[Job]()
     for group in groups:
         parts = parts_of(group, work.sizes, work.share)
-        mixing = [index for index in variants if len(parts) > 1 and _may_mix_prompts(model, batch, variants[index])]
+        mixing = {index for index in variants if len(parts) > 1 and _may_mix_prompts(model, batch, variants[index])}
         if mixing:
             why = "a function is given all prompts at once, which do not fit into memory= together"
-            jobs.append((group, mixing, why))
-        if others := [index for index in variants if index not in set(mixing)]:
+            jobs.append((group, sorted(mixing), why))
+        if others := [index for index in variants if index not in mixing]:
             jobs += [(rows, others, None) for rows in parts]
     return jobs
 
@@ -231,8 +231,11 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
         for stacked, made, _ in passes():
             places = [variant.index for variant in stacked.chunk.variants]
             yield work.outcome(places, logits=made, mass=stacked.shares.mean())
-    else:
-        yield from _continued(work, chain.from_iterable(ends_of(*each, cache) for each in passes()))
+        return planned[0].alone
+    ends, n_new = chain.from_iterable(ends_of(*each, cache) for each in passes()), work.max_new_tokens or 0
+    for some in fitting(ends, batch.n_rows * (batch.n_positions + n_new) * work.sizes.keys, work.share):
+        lists = {end.variant.index: work.variants[end.variant.index] for end in some}
+        yield work.outcome(list(lists), tokens=continued(model, batch, some, list(lists.values()), n_new))
     return planned[0].alone
 
 
@@ -242,10 +245,9 @@ def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[St
         return
     replay = TowerReplay(work.model, work.batch, planned.early)
     each = work.batch.n_rows * prefix.n_positions * work.model.d_model * work.model.network.dtype.itemsize
-    n = max(1, int((work.share / 2 - replay.n_bytes) / each))
-    for first in range(0, len(planned.early), n):
+    for some in fitting(planned.early, each, work.share / 2 - replay.n_bytes):
         sharing = list[Variant]()
-        for early in planned.early[first : first + n]:
+        for early in some:
             variant = replay.followed(early, prefix.n_positions)
             if isinstance(variant, str):
                 planned.alone[early.index] = variant
@@ -253,13 +255,3 @@ def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[St
                 sharing.append(variant)
         chunks = chunks_of(sharing, work.sizes, work.room(0.5), cached=work.max_new_tokens is not None)
         yield from map(work.stacked, chunks)
-
-
-def _continued(work: _Work, ends: Iterator[PromptEnd]) -> Iterator[Outcome]:
-    """New tokens behind prompts that ended, of as many variants at a time as fit."""
-    n_new = work.max_new_tokens or 0
-    n = max(1, int(work.share / (work.sizes.n_rows * (work.sizes.n_positions + n_new) * work.sizes.keys)))
-    while some := list(islice(ends, n)):  # with them go their keys and values
-        places = [end.variant.index for end in some]
-        interventions = [work.variants[index] for index in places]
-        yield work.outcome(places, tokens=continued(work.model, work.batch, some, interventions, n_new))

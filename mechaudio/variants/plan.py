@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +23,8 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import Change
 from mechaudio.tracing.hook_points import LAYER_POINTS
 from mechaudio.tracing.memory import bytes_per_position, weights_bytes, widest_bytes
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -199,10 +203,7 @@ def chunks_of(
         alike[(sizes.n_positions - variant.start - 1).bit_length()].append(variant)
     for together in alike.values():
         each = sizes.n_rows * (_widest(together, sizes) * (sizes.widest + cached * sizes.keys) + sizes.logits)
-        n = max(1, int(budget / each))
-        ordered = sorted(together, key=lambda variant: variant.layer)
-        for first in range(0, len(ordered), n):
-            some = ordered[first : first + n]
+        for some in fitting(sorted(together, key=lambda variant: variant.layer), each, budget):
             yield Chunk(tuple(some), _widest(some, sizes))
 
 
@@ -213,5 +214,11 @@ def _widest(variants: Sequence[Variant], sizes: Sizes) -> int:
 
 def parts_of(rows: Sequence[int], sizes: Sizes, budget: int | float) -> list[list[int]]:
     """Prompts whose keys and values fit into so many bytes together."""
-    n = max(1, int(budget / (sizes.n_positions * (sizes.keys + sizes.streams))))
-    return [list(rows[first : first + n]) for first in range(0, len(rows), n)]
+    return list(fitting(rows, sizes.n_positions * (sizes.keys + sizes.streams), budget))
+
+
+def fitting(items: Iterable[T], each: int | float, budget: int | float) -> Iterator[list[T]]:
+    """As many items at a time as fit into a budget, where each takes so much of it; at least one, and none ahead."""
+    drawn, n = iter(items), max(1, int(budget / each))
+    while some := list(islice(drawn, n)):
+        yield some
