@@ -70,12 +70,12 @@ def generate_variants(
     parts: list[list[tuple[list[int], Tokens]]] = [[] for _ in lists]
     ways = [SHARED] * len(lists)
     with withheld(UNWRITTEN):  # of all variants together it is said below
-        for outcome in carry_out(
-            model, prompts, lists, memory=memory, progress=progress, max_new_tokens=max_new_tokens
-        ):
+        written = carry_out(model, prompts, lists, memory=memory, progress=progress, max_new_tokens=max_new_tokens)
+        for outcome in written:
             for index, tokens in zip(outcome.variants, outcome.tokens, strict=True):
                 parts[index].append((outcome.rows, tokens))
                 ways[index] = outcome.way
+    settings = {"condition": prompts.condition, "n_variants": len(lists) - 1, "max_new_tokens": max_new_tokens}
     filler = padding_token(model.network)
     tokens = [join_rows([ids for _, ids in pairs], [rows for rows, _ in pairs], filler) for pairs in parts]
     texts = [texts_of(model, ids) for ids in tokens]
@@ -89,12 +89,5 @@ def generate_variants(
         ways=tuple(ways[1:]),
         batch=prompts,
         axes=grid_axes(variants),
-        provenance=Provenance.collect(
-            model,
-            settings={
-                "condition": prompts.condition,
-                "n_variants": len(lists) - 1,
-                "max_new_tokens": max_new_tokens,
-            },
-        ),
+        provenance=Provenance.collect(model, settings=settings),
     )

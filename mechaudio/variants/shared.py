@@ -257,11 +257,9 @@ def entering(
     variants: Sequence[Variant], clean: Float[Tensor, "batch position d_model"]
 ) -> Float[Tensor, "batch positions d_model"]:
     """The positions of variants in front of their first layer, given those of the clean run."""
-    if all(variant.embeds is None for variant in variants):
-        return clean.repeat(1, len(variants), 1)
-    parts = []
+    parts = [clean[:, :0]]
     for variant in variants:
-        changed = clean[:, clean.shape[1] :] if variant.embeds is None else variant.embeds.to(clean.device)
+        changed = clean[:, :0] if variant.embeds is None else variant.embeds.to(clean.device)
         parts += [clean[:, : clean.shape[1] - changed.shape[1]], changed]
     return torch.cat(parts, dim=1)
 
