@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -100,7 +100,9 @@ def carry_out(
     what, total = "sweep" if max_new_tokens is None else "generate", sum(len(indices) for _, indices, _ in jobs)
     with bar(what=what, unit="variants", total=total, progress=progress) as drawn:
         for rows, indices, why in jobs:
-            for outcome in _outcomes(whole.part(rows, indices), why):
+            work = whole.part(rows, indices)
+            every = indices if max_new_tokens is not None else [CLEAN, *indices]
+            for outcome in _shared(work) if why is None else _one_by_one(work, dict.fromkeys(every, why)):
                 yield outcome
                 drawn.update(sum(index != CLEAN for index in outcome.variants))
 
@@ -176,30 +178,22 @@ def _may_mix_prompts(model: AudioLM, batch: PromptBatch, interventions: Sequence
     return any(isinstance(edit, Edit) and not edit.by_position for edit, *_ in edits_of(model, batch, interventions))
 
 
-def _outcomes(work: _Work, why: str | None) -> Iterator[Outcome]:
-    """Run the variants of a job on its prompts: one by one, if there is a reason why."""
-    if why is None:
-        alone = yield from _shared(work)
-    else:
-        alone = dict.fromkeys([CLEAN] if work.max_new_tokens is None else [], why) | dict.fromkeys(work.variants, why)
-    for index, why in alone.items():
-        yield _alone(work, index, f"one by one: {why}")
+def _one_by_one(work: _Work, whys: Mapping[int, str]) -> Iterator[Outcome]:
+    """Run variants on the prompts on their own, each for its reason why."""
+    for index, why in whys.items():
+        interventions, way, n = work.variants.get(index, ()), f"one by one: {why}", work.max_new_tokens
+        if n is None:
+            out = run(work.model, work.batch, interventions=interventions, logits="last")
+            shares = [effects.shares() for effects in out.effects]
+            mass = torch.cat(shares, dim=1).mean(1, keepdim=True).mT if shares else None
+            yield work.outcome([index], logits=out.logits[:, -1:], mass=mass, way=way)
+        else:
+            written = generate(work.model, work.batch, max_new_tokens=n, interventions=interventions)
+            yield work.outcome([index], tokens=[written.tokens], way=way)
 
 
-def _alone(work: _Work, index: int, way: str) -> Outcome:
-    """Run one variant on the prompts, on its own."""
-    interventions, n = work.variants.get(index, ()), work.max_new_tokens
-    if n is not None:
-        out = generate(work.model, work.batch, max_new_tokens=n, interventions=interventions)
-        return work.outcome([index], tokens=[out.tokens], way=way)
-    out = run(work.model, work.batch, interventions=interventions, logits="last")
-    shares = [effects.shares() for effects in out.effects]
-    mass = torch.cat(shares, dim=1).mean(1, keepdim=True).mT if shares else None
-    return work.outcome([index], logits=out.logits[:, -1:], mass=mass, way=way)
-
-
-def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
-    """Run the variants that share what comes before their first change; return why the others cannot."""
+def _shared(work: _Work) -> Iterator[Outcome]:
+    """Run the variants that share what comes before their first change, and then one by one those that cannot."""
     model, batch, before = work.model, work.batch, work.clean and work.clean.prefix
     cache = None if work.max_new_tokens is None else DynamicCache()
     planned = list[Plan]()
@@ -231,12 +225,12 @@ def _shared(work: _Work) -> Generator[Outcome, None, dict[int, str]]:
         for stacked, made, _ in passes():
             places = [variant.index for variant in stacked.chunk.variants]
             yield work.outcome(places, logits=made, mass=stacked.shares.mean())
-        return planned[0].alone
-    ends, n_new = chain.from_iterable(ends_of(*each, cache) for each in passes()), work.max_new_tokens or 0
-    for some in fitting(ends, batch.n_rows * (batch.n_positions + n_new) * work.sizes.keys, work.share):
-        lists = {end.variant.index: work.variants[end.variant.index] for end in some}
-        yield work.outcome(list(lists), tokens=continued(model, batch, some, list(lists.values()), n_new))
-    return planned[0].alone
+    else:
+        ends, n_new = chain.from_iterable(ends_of(*each, cache) for each in passes()), work.max_new_tokens or 0
+        for some in fitting(ends, batch.n_rows * (batch.n_positions + n_new) * work.sizes.keys, work.share):
+            lists = {end.variant.index: work.variants[end.variant.index] for end in some}
+            yield work.outcome(list(lists), tokens=continued(model, batch, some, list(lists.values()), n_new))
+    yield from _one_by_one(work, planned[0].alone)
 
 
 def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[Stacked]:
