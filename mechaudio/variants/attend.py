@@ -62,16 +62,7 @@ def attend(
     key: Float[Tensor, "b kv vp d"],
     value: Float[Tensor, "b kv vp d"],
 ) -> Float[Tensor, "b vp head d"]:
-    """Attend to what variants share and to what each has on its own.
-
-    Args:
-        changes: What variants change on the way.
-        shared: What they share.
-        n_variants: How many variants these are.
-        query: Queries of the positions of all of them.
-        key: Keys.
-        value: Values.
-    """
+    """Attend from the positions of all variants to what they share and to what each has on its own."""
     n_positions, kv = query.shape[2] // n_variants, key.shape[1]
     if n_positions >= _MANY and not changes.scores and not changes.pattern:
         return _attend_fused(query, key, value, shared, n_variants)

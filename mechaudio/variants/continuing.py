@@ -86,17 +86,9 @@ def continued(
     interventions: Sequence[Sequence[Intervention]],
     max_new_tokens: int,
 ) -> list[Int[Tensor, "batch new_token"]]:
-    """Generate from where prompts ended, all together, with the interventions of each at every new token.
+    """Generate from where prompts ended under several variants, with the interventions of each at every new token.
 
-    Args:
-        model: The opened model.
-        batch: The prompts.
-        ends: What they left behind, under every variant.
-        interventions: What each of these changes.
-        max_new_tokens: How many tokens at most.
-
-    Returns:
-        The new tokens of each, as a generation on its own gives them.
+    They go on together; the new tokens of each are those that a generation on its own gives.
     """
     exchange, given = model.exchange, dict[str, Cache]()
 

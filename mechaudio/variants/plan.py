@@ -132,14 +132,10 @@ def plan(
     kept: int | None = None,
     cached: bool = False,
 ) -> Plan:
-    """Put variants into chunks.
+    """Put variants, by their places among all what they change, into chunks of so many bytes.
 
-    Args:
-        bound: By their places among all, what they change.
-        sizes: Prompts and network in numbers.
-        budget: Bytes that a chunk may take.
-        kept: How many positions at the end of the prompts a clean run kept, where the prompts ran before.
-        cached: Whether the keys and values of variants are kept.
+    Where the prompts ran before, that run kept the last `kept` positions. `cached` says whether keys and values of
+    variants are kept.
     """
     variants, alone = [], dict[int, str]()
     for index, changes in bound.items():
