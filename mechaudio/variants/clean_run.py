@@ -125,7 +125,7 @@ def clean_run(model: AudioLM, batch: Inputs, *, record: Sequence[str | HookPoint
 
     def prepare() -> tuple[list[Stacked], int]:
         register(model, prompts, points, (), lambda: cache)
-        nobody = Stacked(prompts, Chunk((), 1), model.network.dtype, behind=prompts.n_positions)
+        nobody = Stacked(prompts, Chunk((), 1), model.network.dtype, prompts.n_positions, {})
         return [nobody], 1  # variants of the last position are yet to come
 
     logits, _, prefix = first_pass(model, prompts, prepare)

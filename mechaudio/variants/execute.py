@@ -148,7 +148,7 @@ class _Work:
         return share if self.max_new_tokens is not None else chunk_bytes(self.model, 2 * share)
 
     def stacked(self, chunk: Chunk, behind: int = 0) -> Stacked:
-        return Stacked(self.batch, chunk, self.model.network.dtype, behind=behind, known=self.known)
+        return Stacked(self.batch, chunk, self.model.network.dtype, behind, self.known)
 
 
 def _jobs(work: _Work) -> list[Job]:

@@ -33,21 +33,12 @@ class Stacked:
         shares: The share of attention on the keys whose scores each variant changes, before and after.
     """
 
-    def __init__(
-        self,
-        batch: PromptBatch,
-        chunk: Chunk,
-        dtype: torch.dtype,
-        *,
-        behind: int,
-        known: dict[Hashable, Any] | None = None,
-    ):
+    def __init__(self, batch: PromptBatch, chunk: Chunk, dtype: torch.dtype, behind: int, known: dict[Hashable, Any]):
         """Sort the changes of all variants.
 
         `dtype` is that of the network; `known` holds what was worked out for these prompts, for chunks to share.
         """
-        self.batch, self.chunk, self.behind = batch, chunk, behind
-        self._known = {} if known is None else known
+        self.batch, self.chunk, self.behind, self._known = batch, chunk, behind, known
         device = batch.inputs["input_ids"].device
         self.shares = Shares(batch.n_rows, len(chunk.variants), device)
         # Each change comes with the place of its variant; of weights, those that can be made together lie together.
