@@ -195,32 +195,32 @@ def _one_by_one(work: _Work, whys: Mapping[int, str]) -> Iterator[Outcome]:
 def _shared(work: _Work) -> Iterator[Outcome]:
     """Run the variants that share what comes before their first change, and then one by one those that cannot."""
     model, batch, before = work.model, work.batch, work.clean and work.clean.prefix
-    cache = None if work.max_new_tokens is None else DynamicCache()
+    writes, cache = work.max_new_tokens is not None, DynamicCache()
     planned = list[Plan]()
 
     def prepare() -> tuple[list[Stacked], int]:
         bound = {index: bind(model, batch, interventions, work.known) for index, interventions in work.variants.items()}
         kept = None if before is None else before.n_positions
-        planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=cache is not None))
+        planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=writes))
         first, *others = planned[0].chunks or [Chunk((), 1)]
         along = work.stacked(first, batch.n_positions if before is None else 0)
         later = (work.sizes.n_positions - variant.start for variant in planned[0].early)
         return [along, *map(work.stacked, others)], max(later, default=0)
 
     if work.clean is None or before is None:
-        logits, chunks, prefix = first_pass(model, batch, prepare, cache)
+        logits, chunks, prefix = first_pass(model, batch, prepare, cache if writes else None)
     else:
         logits, chunks, prefix = work.clean.logits[:, None], prepare()[0], before
 
-    def passes() -> Iterator[tuple[Stacked, Tensor, Cache | None]]:
+    def passes() -> Iterator[tuple[Stacked, Tensor, Cache]]:
         for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
             if stacked.behind and stacked.chunk.variants:
                 yield stacked, logits[:, 1:], cache
             elif stacked.chunk.variants:
-                own = None if cache is None else DynamicCache()
-                yield stacked, run_behind(model, prefix, stacked, own), own
+                own = DynamicCache()
+                yield stacked, run_behind(model, prefix, stacked, own if writes else None), own
 
-    if cache is None:
+    if not writes:
         yield work.outcome([CLEAN], logits=logits[:, :1])
         for stacked, made, _ in passes():
             places = [variant.index for variant in stacked.chunk.variants]

@@ -63,6 +63,7 @@ class Stacked:
         numbers = [0.0 if formula is None else formula.strength for alike in formulas for formula in alike]
         strengths = torch.tensor(numbers, dtype=exact).to(device, non_blocking=True).split(list(map(len, formulas)))
         self._weights: dict[str, list[WeightChange]] = defaultdict(list)
+        # changes that a variant makes in one place come after one another
         by_turn = sorted(zip(of_weights.items(), strengths, strict=True), key=lambda alike: alike[0][0][0])
         for ((_, location, *_), alike), strength in by_turn:
             self._weights[location].append(self._together(alike, strength))
