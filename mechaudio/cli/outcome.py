@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,12 +65,12 @@ class Outcome:
         return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
 
 
-def fitted(text: str, stream: IO[str] | None) -> str:
+def fitted(text: str, stream: Any) -> str:
     """A text with its lines as wide as the terminal that it goes to, broken between words.
 
     Args:
         text: Lines of any width.
-        stream: Where it goes; what is no terminal, or None, gets the text as it is.
+        stream: The file that it goes to; what is no terminal, or None, gets the text as it is.
     """
     if stream is None or not stream.isatty():
         return text
