@@ -236,7 +236,8 @@ def test_something_else_than_a_batch_is_refused(model):
 def test_inputs_without_ids_are_refused(model, family):
     inputs = {name: value for name, value in model_inputs(family).items() if name != "input_ids"}
     with pytest.raises(
-        ValueError, match=r"inputs need 'input_ids' \[batch, position\]; got a NoneType and the keys \['att"
+        ValueError,
+        match=r"inputs need 'input_ids' \[batch, position\], whole numbers; got a NoneType and the keys \['att",
     ):
         as_batch(model, inputs)
 
@@ -303,7 +304,9 @@ def test_a_mask_of_another_shape_is_refused(model):
 def test_positions_of_another_number_are_refused():
     model = opened("qwen2_audio")
     ids, positions = torch.tensor([[50, 51, 52]]), torch.tensor([[0, 1]])
-    with pytest.raises(ValueError, match=r"'position_ids' \(1, 2\) must have as many positions .* count on, or leave"):
+    with pytest.raises(
+        ValueError, match=r"'position_ids' \(1, 2\) of .* must be whole numbers, as many as .* count on, or leave"
+    ):
         as_batch(model, {"input_ids": ids, "position_ids": positions})
 
 
