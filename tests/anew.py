@@ -8,7 +8,7 @@ from typing import Any
 
 
 def anew(function: Callable, *given: Any) -> Any:
-    """What a function returns in such a process."""
+    """Call a function in such a process, and return what it returns."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(_forgetting, (function, *given))
 

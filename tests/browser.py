@@ -1,4 +1,4 @@
-"""Which browser looks at pages."""
+"""The browser that looks at pages."""
 
 import shutil
 

@@ -91,10 +91,10 @@ def _carry_out(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     devices = {value.device for value in given if value.ndim or isinstance(value, Placed)}
     if len(devices) > 1 and func is not torch.ops.aten.copy_.default:
         raise RuntimeError(f"{func} was given tensors on several devices: {', '.join(sorted(map(str, devices)))}")
-    asked = kwargs.get("device")
-    device = torch.device(asked) if asked is not None else given[0].device if given else torch.device("cpu")
+    named = kwargs.get("device")
+    device = torch.device(named) if named is not None else given[0].device if given else torch.device("cpu")
     pretended = device.type == "cpu" and device.index is not None
-    if asked is not None and pretended:
+    if named is not None and pretended:
         inner["device"] = torch.device("cpu")
 
     def put(value: Any) -> Any:

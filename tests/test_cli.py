@@ -59,12 +59,12 @@ def test_models_lists_every_class_with_its_checkpoints(capsys):
 
 def test_check_prints_every_proof(capsys):
     assert main(["check", "tiny"]) == 0
-    told = capsys.readouterr().out
-    assert "ok   blocks.5.attn.pattern" in told
-    assert "ok   attn_out and mlp_out are what is added to the residual stream" in told
-    assert "leaves the logits as they were, to the last bit" in told
-    assert told.splitlines()[-1] == f"all {len(told.splitlines()) - 2} proofs hold"
-    assert "FAIL" not in told
+    printed = capsys.readouterr().out
+    assert "ok   blocks.5.attn.pattern" in printed
+    assert "ok   attn_out and mlp_out are what is added to the residual stream" in printed
+    assert "leaves the logits as they were, to the last bit" in printed
+    assert printed.splitlines()[-1] == f"all {len(printed.splitlines()) - 2} proofs hold"
+    assert "FAIL" not in printed
 
 
 def test_check_says_which_proof_fails(capsys, tmp_path):
@@ -74,9 +74,9 @@ def test_check_says_which_proof_fails(capsys, tmp_path):
     net.save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="holds no processor"), pytest.warns(UserWarning, match="holds zeros alone"):
         assert main(["check", str(tmp_path)]) == 1
-    told = capsys.readouterr().out
-    assert "FAIL blocks.5.attn.z" in told
-    assert re.fullmatch(rf"{told.count('FAIL ')} of \d+ proofs failed", told.splitlines()[-1])
+    printed = capsys.readouterr().out
+    assert "FAIL blocks.5.attn.z" in printed
+    assert re.fullmatch(rf"{printed.count('FAIL ')} of \d+ proofs failed", printed.splitlines()[-1])
 
 
 def refused(capsys, *words):

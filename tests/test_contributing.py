@@ -73,7 +73,7 @@ def test_one_more_of_anything_touches_three_files_at_most():
 
 
 def printed(folder: Path, script: str) -> str:
-    """What a script prints that runs in this copy of the project."""
+    """Run a script in this copy of the project, and return what it prints."""
     sys.path.insert(0, str(folder))
     os.chdir(folder)
     with redirect_stdout(io.StringIO()) as out:
@@ -83,7 +83,7 @@ def printed(folder: Path, script: str) -> str:
 
 @pytest.fixture(scope="module")
 def tried(project):
-    """What is printed where all that is added is tried, and the pages written that tell of it."""
+    """Try all that is added, write the pages that tell of it, and return what is printed."""
     (project / "tried.py").write_text("\n".join([*TRIED, MAKES_PAGES]), encoding="utf-8")
     return anew(printed, project, "tried.py")
 

@@ -43,7 +43,7 @@ def import_everything():
 
 
 def session(order):
-    """What packages have that are asked in this order."""
+    """Ask packages for all they have, in this order and once more when everything is imported."""
     if order == "imported":
         import_everything()
     before = walk(order)

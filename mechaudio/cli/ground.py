@@ -19,7 +19,7 @@ MENDED = {
     "melted": "read from several times run together",
     "malformed": "left out, as it is no time",
 }
-"""What was mended in a span of the answer, by the names of `Repairs`."""
+"""Mended faults of a span in words, by the names of `Repairs`."""
 
 
 def add(verbs: argparse._SubParsersAction) -> None:

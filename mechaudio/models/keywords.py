@@ -37,17 +37,18 @@ def refuse_unknown(call: str, option: str, known: Iterable[str], kind: str = "op
 
 def inputs_of(network: nn.Module) -> tuple[str, ...]:
     """The inputs that a class's forward pass names."""
-    return tuple(one.name for one in _parameters(network))
+    return tuple(parameter.name for parameter in _parameters(network))
 
 
 def tensors_of(network: nn.Module) -> tuple[str, ...]:
     """The inputs that a class's forward pass says are tensors."""
-    return tuple(one.name for one in _parameters(network) if "Tensor" in str(one.annotation))
+    return tuple(each.name for each in _parameters(network) if "Tensor" in str(each.annotation))
 
 
 def _parameters(network: nn.Module) -> list[inspect.Parameter]:
     parameters = inspect.signature(type(network).forward).parameters.values()
-    return [one for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and one.name != "self"]
+    named = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    return [each for each in named if each.name != "self"]
 
 
 def cache_name(arguments: Mapping[str, Any]) -> str | None:

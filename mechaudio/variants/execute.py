@@ -217,8 +217,8 @@ def _shared(work: _Work) -> Iterator[Outcome]:
             if stacked.behind and stacked.chunk.variants:
                 yield stacked, logits[:, 1:], cache
             elif stacked.chunk.variants:
-                own = DynamicCache()
-                yield stacked, run_behind(model, prefix, stacked, own if writes else None), own
+                behind = DynamicCache()
+                yield stacked, run_behind(model, prefix, stacked, behind if writes else None), behind
 
     if not writes:
         yield work.outcome([CLEAN], logits=logits[:, :1])

@@ -228,7 +228,7 @@ class _Pass:
         return counting
 
     def _for_all(self, part: Tensor, axis: int) -> Tensor:
-        """What counts the positions of prompts, for those of all variants: layers mostly share it."""
+        """Extend what counts the positions of prompts to those of all variants: layers mostly share it."""
         if id(part) not in self._counting:
             last = part.narrow(axis, part.shape[axis] - self.chunk.n_positions, self.chunk.n_positions)
             every = torch.cat([part] * (self.behind > 0) + [last] * len(self.chunk.variants), dim=axis)

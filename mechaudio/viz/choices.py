@@ -61,7 +61,7 @@ def choice_probabilities(listening: Listening) -> go.Figure:
 
 
 def _percent(share: float) -> str:
-    """A share as the explorer writes it: two digits where it is small."""
+    """A share in percent, with a decimal place where it is small."""
     if share < 0.0005:
         return "0%" if share == 0 else "< 0.1%"
     return f"{100 * share:.{0 if share >= 0.0995 else 1}f}%"

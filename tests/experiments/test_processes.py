@@ -65,7 +65,7 @@ def specialists(model, asked, out):
 
 
 def written(out):
-    """How many parts and lines of a run are on disk."""
+    """Count the parts and lines of a run that are on disk."""
     parts = len([*out.rglob("0*/result.json"), *out.glob("shard-*")])
     return parts + sum(log.read_bytes().count(b"\n") for log in out.rglob("answers*.jsonl"))
 
@@ -131,8 +131,7 @@ COUNTS = [(3, 3), (2, 2), (1, 1), (3, 1)]
 
 @pytest.fixture
 def launch(toy):
-    asked, drawn = toy_questions(QUESTIONS, seed=5), np.random.default_rng(0)
-    return partial(launched, toy, asked, drawn)
+    return partial(launched, toy, toy_questions(QUESTIONS, seed=5), np.random.default_rng(0))
 
 
 @pytest.mark.whole
@@ -166,11 +165,11 @@ def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(t
 def test_a_study_of_several_processes_is_that_of_one(launch, tmp_path):
     n_killed = 0
     for study in (temporal, mata, specialists):
-        one, shared = (tmp_path / study.__name__ / name for name in ("one", "shared"))
-        assert launch(study, one, 1, 0) == (0, 1)
+        single, shared = (tmp_path / study.__name__ / name for name in ("single", "shared"))
+        assert launch(study, single, 1, 0) == (0, 1)
         killed, ended = launch(study, shared, 3, 1)
         assert killed + ended == 3  # none failed
-        assert same_files(shared, one)
+        assert same_files(shared, single)
         n_killed += killed
     assert n_killed > 0
 

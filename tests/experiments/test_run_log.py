@@ -133,22 +133,22 @@ def test_two_cannot_write_at_a_time(tmp_path):
 
 
 def test_what_is_run_is_worked_out_when_a_fresh_log_is_begun_and_at_once_where_there_is_one(tmp_path):
-    asked = []
+    calls = []
 
     def run():
-        asked.append("run")
+        calls.append("run")
         return HEADER["run"]
 
     late = {**HEADER, "run": run}
     with RunLog(tmp_path / "late", late) as log:
-        assert (asked, log.known, log.header["batch_positions"]) == ([], {}, 300)
+        assert (calls, log.known, log.header["batch_positions"]) == ([], {}, 300)
         assert not list((tmp_path / "late").iterdir())
         log.begin()
         log.begin()
-        assert asked == ["run"]
+        assert calls == ["run"]
         log.add([row(0)])
     with RunLog(tmp_path / "late", late) as log:
-        assert asked == ["run", "run"]
+        assert calls == ["run", "run"]
         assert list(log.known) == [0]
     with RunLog(tmp_path / "at once", HEADER) as log:
         log.add([row(0)])
@@ -172,9 +172,9 @@ def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path
         return fingerprint(model)
 
     monkeypatch.setattr(run_log, "fingerprint", digested)
-    asked = toy_questions(6, seed=0)
+    questions = toy_questions(6, seed=0)
     for number, workers in enumerate((0, 1)):
-        evaluate(toy, asked, batch_size=3, workers=workers, out=tmp_path / str(number), progress=False)
+        evaluate(toy, questions, batch_size=3, workers=workers, out=tmp_path / str(number), progress=False)
     assert working == [0, 1]
 
 

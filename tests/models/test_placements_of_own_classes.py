@@ -87,5 +87,5 @@ def test_a_network_on_the_disk_answers_as_in_memory(family, tmp_path, monkeypatc
         monkeypatch.setattr(desta, "LONGEST_TRANSCRIPT", 2)  # every token reads the disk anew
         sound = np.random.default_rng(0).normal(0, 0.1, 8_000).astype("float32")
         with torch.no_grad():
-            words = [one.transcribe(sound, processor(family)) for one in (net, network(family))]
+            words = [each.transcribe(sound, processor(family)) for each in (net, network(family))]
         assert words[0] == words[1] != ""

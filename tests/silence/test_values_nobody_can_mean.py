@@ -304,6 +304,6 @@ def test_a_warning_points_at_the_line_that_called_the_library(tmp_path):
     ],
 )
 def test_whole_numbers_that_no_float_holds_are_refused_in_a_short_line(call):
-    with pytest.raises((TypeError, ValueError), match=r"-?10{20,}\.\.\.") as told:
+    with pytest.raises((TypeError, ValueError), match=r"-?10{20,}\.\.\.") as refusal:
         call(10**400)
-    assert len(str(told.value)) < 300
+    assert len(str(refusal.value)) < 300

@@ -13,7 +13,7 @@ from recipes.timeaudio.network import ARMS
 @pytest.fixture(scope="module")
 def subject():
     arm, _, model = look.opened()
-    return look.Look(arm, model, asked.asked(model.network.speech_encoder, n=4))
+    return look.Look(arm, model, asked.asked(model.network.speech_encoder, n=8))
 
 
 def test_rows_of_times_move_and_those_behind_the_end_stay():
@@ -26,7 +26,7 @@ def test_rows_of_times_move_and_those_behind_the_end_stay():
 def test_every_question_has_one_interval_that_can_be_moved(subject):
     for onset, offset in subject.given.intervals:
         assert asked.FIRST <= onset < offset <= asked.LAST
-    assert subject.answers.shape == (4, subject.answers.shape[1])
+    assert subject.answers.shape == (8, subject.answers.shape[1])
 
 
 def test_the_rows_that_write_are_those_of_the_anchors(subject):
@@ -38,7 +38,7 @@ def test_the_rows_that_write_are_those_of_the_anchors(subject):
 
 def test_answers_of_the_shipped_network_follow_the_sound(subject):
     doses = subject.doses()
-    assert sum(doses["right"]) >= 3
+    assert sum(doses["right"]) >= 7
     network = {"doses": doses}
     assert np.median(summary.slopes(network, "sound", look.WINDOW)) == pytest.approx(1, abs=0.1)
     # This network reads both clocks, and neither alone.
@@ -57,12 +57,12 @@ def test_the_row_that_writes_looks_at_the_event_and_not_at_others(subject):
 
 
 def test_a_patched_layer_of_values_brings_what_the_clock_moved(subject):
-    found = subject.heads("time", n=2)
-    assert found["moved_by"] > 1, "the digit of tens is another"
-    assert max(share[0] for share in found["v"]) > 0.5
-    assert np.array(found["z at all rows"]).shape == (4, 4)
+    patched = subject.heads("time", n=4)
+    assert patched["moved_by"] > 1, "the digit of tens is another"
+    assert max(share[0] for share in patched["v"]) > 0.5
+    assert np.array(patched["z at all rows"]).shape == (4, 4)
     # Behind the last layer there are no other heads, and what its MLP makes of a change is not on the straight path.
-    last = {name: np.array(found[name][-1]) for name in summary.PATCHED}
+    last = {name: np.array(patched[name][-1]) for name in summary.PATCHED}
     np.testing.assert_allclose(last["through no other head"], last["z at the row that writes"], atol=1e-3)
     assert np.abs(last["straight to the logits"] - last["through no other head"]).max() > 0.01
 

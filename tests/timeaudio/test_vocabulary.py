@@ -115,10 +115,10 @@ def test_tokenizers_that_do_not_write_digits_are_refused(tokenizer):
 
 @pytest.mark.parametrize("family", ["gemma3n", "gemma4"])
 def test_a_network_with_a_second_table_of_words_is_refused_before_it_is_changed(family):
-    own = processor(family).tokenizer
+    tokenizer = processor(family).tokenizer
     with pytest.raises(ValueError, match=r"looks words up in .*embed_tokens_per_layer too"):
-        add_markers(families_network(family), own)
-    assert not set(MARKERS) & set(own.get_vocab())
+        add_markers(families_network(family), tokenizer)
+    assert not set(MARKERS) & set(tokenizer.get_vocab())
 
 
 def test_a_network_without_the_tokenizers_digits_is_refused(tokenizer):

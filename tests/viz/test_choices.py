@@ -22,8 +22,8 @@ def test_the_right_choice_is_marked_and_none_is_where_it_is_unknown():
 
 
 def test_a_small_probability_is_not_written_as_none():
-    asked = replace(listening(), probabilities=np.array([0.9946, 0.0051, 0.0003]))
-    assert choice_probabilities(asked).data[0].text == ("99%", "0.5%", "< 0.1%")
+    sure = replace(listening(), probabilities=np.array([0.9946, 0.0051, 0.0003]))
+    assert choice_probabilities(sure).data[0].text == ("99%", "0.5%", "< 0.1%")
 
 
 def test_markup_in_choices_is_shown_letter_by_letter():

@@ -41,7 +41,7 @@ class Recogniser(WhisperForConditionalGeneration):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
         return device_of(self.model.encoder.conv1)
 
 
