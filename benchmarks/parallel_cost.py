@@ -2,13 +2,13 @@
 
     python benchmarks/parallel_cost.py                       # Qwen2-Audio class, 8 layers, hidden 512, on the CPU
     python benchmarks/parallel_cost.py --large               # a network of Qwen2-Audio-7B's size, bf16, on 1 and 2 GPUs
-    python benchmarks/parallel_cost.py --large --processes 1 2 4 --questions 2048 --workers 4
+    python benchmarks/parallel_cost.py --large --processes 1 2 4 --questions 2048 --workers 6
 
-Clips of 10 s in windows of 30 s. Every process opens the network once and answers a few questions; for each number of
-processes so many of them begin together, and the time runs until the last has the whole result. A run that is kept
-begins with a digest of all weights, which every process takes for itself: the rate is given with it, and without it,
-from the first batch on. The results are compared byte by byte. The weights are random, so what is answered means
-nothing.
+Clips of 10 s, stereo, are read from wav files of 44.1 kHz, in windows of 30 s. Every process computes on one thread, as
+torchrun starts it; it opens the network once and answers a few questions. For each number of processes so many of them
+begin together, and the time runs until the last has the whole result. A run that is kept begins with a digest of all
+weights, which every process takes for itself: the rate is given with it, and without it, from the first batch on. The
+results are compared byte by byte. The weights are random, so what is answered means nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from pathlib import Path
 
 import torch
 from steering_cost import opened
+from waiting_cost import questions_of_files
 
 import mechaudio as ma
 from mechaudio.arguments import n_of
 
-#: With two GPUs and 7B parameters, some two minutes: 54 ms a question in one process, half of it in two.
-LARGE_QUESTIONS, SMALL_QUESTIONS = 768, 48
+#: With two GPUs and 7B parameters, some three minutes.
+LARGE_QUESTIONS, SMALL_QUESTIONS = 2048, 48
+RATE = 44_100  # of the files
 
 
 def work(arguments: argparse.Namespace, n_questions: int) -> None:
@@ -38,7 +40,7 @@ def work(arguments: argparse.Namespace, n_questions: int) -> None:
     if arguments.large:
         torch.cuda.set_device(rank)
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": str(rank)}
-    model, questions = opened(arguments.large), list(ma.data.soundscapes.questions(n_questions, seed=0))
+    model, questions = opened(arguments.large), questions_of_files(arguments.folder, n_questions, RATE)
     ma.evaluate(model, questions[:4], progress=False)
     for n in arguments.processes:
         if rank >= n:
@@ -55,9 +57,8 @@ def work(arguments: argparse.Namespace, n_questions: int) -> None:
 def start(arguments: argparse.Namespace, folder: Path) -> list[subprocess.Popen]:
     """Start as many processes as work together at most."""
     command = [sys.executable, __file__, *sys.argv[1:], "--folder", str(folder)]
-    threads = {} if arguments.large else {"OMP_NUM_THREADS": "1"}
     return [
-        subprocess.Popen(command, env=os.environ | {"RANK": str(rank)} | threads)
+        subprocess.Popen(command, env=os.environ | {"RANK": str(rank), "OMP_NUM_THREADS": "1"})
         for rank in range(max(arguments.processes))
     ]
 
@@ -102,6 +103,7 @@ def main() -> None:
     first: tuple[float, float, bytes] | None = None
     with tempfile.TemporaryDirectory() as scratch:
         folder, began = Path(scratch), time.time()
+        questions_of_files(folder, n_questions, RATE)
         children = start(arguments, folder)
         for n in arguments.processes:
             wait_for(folder, n, children)

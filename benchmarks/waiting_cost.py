@@ -17,7 +17,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,19 @@ from steering_cost import opened
 
 import mechaudio as ma
 
+CHOICES = ("swoop", "hum", "motor", "click")
+
 
 def questions_of_files(folder: Path, n: int, rate: int) -> list[ma.AudioQuestion]:
-    """Questions whose clips are stereo files of noise at a rate of their own."""
-    questions, generator = [], np.random.default_rng(0)
-    for number, question in enumerate(ma.data.soundscapes.questions(n, seed=0)):
+    """Questions whose clips are stereo files of noise at a rate of their own; files that are there are taken."""
+    questions, noise = [], 0.1 * np.random.default_rng(0).standard_normal((10 * rate + n, 2))
+    for number in range(n):
         file = folder / f"{number}.wav"
-        soundfile.write(file, 0.1 * generator.standard_normal((10 * rate, 2)), rate)
-        questions.append(replace(question, audio=str(file)))
+        if not file.exists():
+            soundfile.write(file, noise[number : number + 10 * rate], rate)
+        questions.append(
+            ma.AudioQuestion(str(file), "Which sound event has the earliest onset?", CHOICES, "motor", id=str(number))
+        )
     return questions
 
 

@@ -19,17 +19,18 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -46,6 +47,10 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 WAITING = "waiting.jsonl"
+LARGE = 1 << 20
+"""Bytes from which on a tensor goes through shared memory; a smaller one is as fast through a pipe."""
+SHARED_MEMORY = "/dev/shm"
+"""Where Linux keeps it."""
 
 
 def workers_for(model: AudioLM, workers: int) -> int:
@@ -221,7 +226,7 @@ class Ahead(Generic[Item, Made]):
             num_workers=workers,
             prefetch_factor=1,
             multiprocessing_context="fork",
-            pin_memory=device.type == "cuda",  # a thread receives what workers send; it pins no bytes
+            pin_memory=device.type == "cuda",  # by a thread, which receives what workers send
             worker_init_fn=begin,
             generator=torch.Generator(),  # not the one of all threads, whose numbers others draw
         )
@@ -237,11 +242,11 @@ class Ahead(Generic[Item, Made]):
                     self.waiting.during(lambda item=item, sent=sent: self._received(item, sent, tokenizer, device)),
                 )
 
-    def _received(self, item: Item, sent: bytes, tokenizer: object, device: torch.device) -> Made:
-        if not sent:
+    def _received(self, item: Item, sent: _Sent, tokenizer: object, device: torch.device) -> Made:
+        if not sent.pickled:
             return self.make(item)
         known = [tokenizer, *self.refers_to(item)]
-        value, failure, warned = _Unpickler(io.BytesIO(sent), known, device).load()
+        value, failure, warned = _Unpickler(sent, known, device).load()
         if failure is not None:
             made = self.make(item)  # raises it, with the lines of code that a reader looks for
             warn(f"a worker could not make prompts ({failure}), and this process could: it made them")
@@ -271,15 +276,22 @@ def _sendable(item: object) -> bytes:
         return b""
 
 
+class _Sent(NamedTuple):
+    """What a worker made, pickled, and its large tensors in shared memory."""
+
+    pickled: bytes
+    tensors: list[Tensor]
+
+
 class _Making(Dataset):
     """What a worker does: it is sent an item, and sends back what it makes of it."""
 
     def __init__(self, ahead: Ahead[Any, Any], tokenizer: object):
         self._ahead, self._tokenizer = ahead, tokenizer
 
-    def __getitem__(self, sent: bytes) -> bytes:
+    def __getitem__(self, sent: bytes) -> _Sent:
         if not sent:
-            return b""
+            return _Sent(b"", [])
         item = pickle.loads(sent)
         known = [self._tokenizer, *self._ahead.refers_to(item)]
         value = failure = None
@@ -290,48 +302,66 @@ class _Making(Dataset):
                 failure = f"{type(error).__name__}: {error}"
         warned = [(str(each.message), each.category, each.filename, each.lineno) for each in theirs]
         warned += [(message, UserWarning, "", 0) for message in ours]
-        file = io.BytesIO()
         try:
-            _Pickler(file, known).dump((value, failure, warned))
+            return _pickled((value, failure, warned), known)
         except Exception as error:  # noqa: BLE001 - as above
-            file = io.BytesIO()
-            _Pickler(file, known).dump((None, f"{type(error).__name__}: {error}", []))
-        return file.getvalue()
+            return _pickled((None, f"{type(error).__name__}: {error}", []), known)
+
+
+def _pickled(value: object, known: Sequence[object]) -> _Sent:
+    file, tensors = io.BytesIO(), list[Tensor]()
+    _Pickler(file, known, tensors).dump(value)
+    return _Sent(file.getvalue(), tensors)
 
 
 class _Pickler(pickle.Pickler):
-    """Writes tensors as bytes, and for what is known on both sides its number.
+    """Puts large tensors into shared memory, and writes a number for them and for what is known on both sides.
 
-    Bytes go through a pipe; tensors would go through shared memory, of which a container may have next to none.
+    A container may have next to no shared memory: what finds no room there is written as bytes, as small tensors are.
     """
 
-    def __init__(self, file: io.BytesIO, known: Sequence[object]):
+    def __init__(self, file: io.BytesIO, known: Sequence[object], tensors: list[Tensor]):
         super().__init__(file, protocol=5)
         self._numbers = {id(value): number for number, value in enumerate(known) if value is not None}
+        self._tensors = tensors
 
     def persistent_id(self, value: Any) -> Any:
         """Name a tensor or a known value; None for all else."""
-        if isinstance(value, Tensor):
-            return value.dtype, tuple(value.shape), value.contiguous().reshape(-1).view(torch.uint8).numpy()
-        return self._numbers.get(id(value))
+        if not isinstance(value, Tensor):
+            return self._numbers.get(id(value))
+        if value.nbytes >= LARGE and _shared_memory_left() > 2 * value.nbytes:
+            with suppress(RuntimeError):  # another worker was quicker
+                self._tensors.append(value.clone(memory_format=torch.contiguous_format).share_memory_())
+                return "shared", len(self._tensors) - 1
+        return value.dtype, tuple(value.shape), value.contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _shared_memory_left() -> int:
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return 0
 
 
 class _Unpickler(pickle.Unpickler):
     """Reads what `_Pickler` wrote, and puts tensors on a device."""
 
-    def __init__(self, file: io.BytesIO, known: Sequence[object], device: torch.device):
-        super().__init__(file)
-        self._known, self._device = known, device
+    def __init__(self, sent: _Sent, known: Sequence[object], device: torch.device):
+        super().__init__(io.BytesIO(sent.pickled))
+        self._tensors, self._known, self._device = sent.tensors, known, device
 
     def persistent_load(self, pid: Any) -> Any:
         """Return the tensor or the known value of that name."""
-        if isinstance(pid, int):
-            return self._known[pid]
-        dtype, shape, content = pid
-        return torch.from_numpy(content).view(dtype).reshape(shape).to(self._device)
+        match pid:
+            case int():
+                return self._known[pid]
+            case "shared", number:
+                return self._tensors[number].to(self._device, non_blocking=True)
+            case dtype, shape, content:
+                return torch.from_numpy(content).view(dtype).reshape(shape).to(self._device)
 
 
-def _next(arriving: Iterator[bytes]) -> bytes | None:
+def _next(arriving: Iterator[_Sent]) -> _Sent | None:
     try:
         return next(arriving, None)
     except RuntimeError as error:

@@ -278,10 +278,8 @@ def _ask_all(
     progress: bool | None,
 ) -> list[tuple[str, ...]]:
     """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
-    keys: list[tuple[str, ...]] = []
 
     def look(window: Sequence[Placed]) -> None:
-        keys.extend(clip_keys(placed.question) for placed in window)
         if asking.scoring != "generate":
             refuse_open(
                 [placed.question for placed in window if placed.index not in log.known],
@@ -293,7 +291,7 @@ def _ask_all(
         rows = [*failed, *chain.from_iterable(parts)]
         log.add([row for row in rows if row != log.known.get(row.index)])  # one that fails as before is known
 
-    go_through(
+    return go_through(
         model,
         asking,
         questions,
@@ -303,8 +301,8 @@ def _ask_all(
         strict=strict,
         workers=workers,
         look=look,
+        note=clip_keys,
         words=Words("run", "asked", "asked"),
         what=asking.condition,
         progress=progress,
     )
-    return keys

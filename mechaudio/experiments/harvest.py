@@ -159,7 +159,7 @@ class _Harvester:
 
     def run_all(self, questions: Iterable[AudioQuestion], workers: int, progress: bool | None) -> None:
         """Run what the log does not have yet, and what failed before."""
-        n = go_through(
+        noted = go_through(
             self.model,
             self.asking,
             questions,
@@ -168,12 +168,13 @@ class _Harvester:
             self._keep,
             strict=self.strict,
             workers=workers,
+            note=digest,  # so that a file is read and digested by the time that its digest is written
             words=Words("harvest", "ran", "run"),
             what="harvest",
             progress=progress,
         )
         if not self.log.n_entries:
-            raise ValueError(f"positions={self.positions!r} names no position of any question, out of {n}")
+            raise ValueError(f"positions={self.positions!r} names no position of any question, out of {len(noted)}")
 
     def _keep(self, parts: Sequence[_Part], failed: Sequence[Row]) -> None:
         """Write a batch, with the questions that could not be part of it."""

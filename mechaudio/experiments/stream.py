@@ -6,12 +6,15 @@ Questions that could not be asked when the log was taken up are tried once more 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from mechaudio.analyses.ahead import Ahead, Waiting
 from mechaudio.arguments import n_of
+from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.stored import StoredClip
 from mechaudio.experiments.asking import Asking, Made, Written, in_halves, measured, write_out
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.run_log import Row
@@ -20,6 +23,11 @@ from mechaudio.processes import Shared, Work
 from mechaudio.progress import bar
 from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
+
+Noted = TypeVar("Noted")
+
+N_THREADS = 2
+"""Threads that read and digest recordings while the model is busy."""
 
 
 @runtime_checkable
@@ -91,10 +99,11 @@ def go_through(
     strict: bool,
     workers: int = 0,
     look: Callable[[Sequence[Placed]], None] = lambda _: None,
+    note: Callable[[AudioQuestion], Noted],
     words: Words,
     what: str,
     progress: bool | None,
-) -> int:
+) -> list[Noted]:
     """Ask what the log does not have yet, and what failed before, in batches that do not depend on who asks them.
 
     Args:
@@ -107,21 +116,32 @@ def go_through(
         strict: Raise at the first question that cannot be asked.
         workers: Processes that make prompts, as in `workers_for`.
         look: Looks at each window of questions that is held.
+        note: Works something out for each question that needs the bytes of its recordings, such as a digest. Threads
+            call it while the model is busy.
         words: For errors.
         what: Stands before the progress bar.
         progress: Draw a progress bar; as everywhere.
 
     Returns:
-        How many questions there are.
+        What was noted of each question.
 
     Raises:
         ValueError: No question, fewer than the log has, or another one in the place of one that the log has; none could
             be asked or, if `strict`, not all.
     """
-    earlier, again, n = {index for index, known in log.known.items() if known.error}, list[Placed](), 0
-    with bar(
-        what=what, unit="questions", total=len(questions) if isinstance(questions, Sized) else None, progress=progress
-    ) as shown:
+    earlier, again = {index for index, known in log.known.items() if known.error}, list[Placed]()
+    noted = list[Future[Noted]]()
+    total = len(questions) if isinstance(questions, Sized) else None
+    with (
+        bar(what=what, unit="questions", total=total, progress=progress) as shown,
+        ThreadPoolExecutor(N_THREADS) as threads,
+    ):
+
+        def begin_note(question: AudioQuestion) -> None:
+            recordings = question.recordings
+            noted.append(threads.submit(note, question))
+            if any(isinstance(recording, (AudioClip, StoredClip)) and recording.source for recording in recordings):
+                noted[-1].result()  # what reads or decodes it may bear no second thread, and no fork meanwhile
 
         def show() -> None:
             shown.update(len(log.known) - shown.n)
@@ -149,22 +169,22 @@ def go_through(
             return None if batch.failed else write_out(model, asking, batch.placed)
 
         def batches_of_all() -> Iterator[Together]:
-            nonlocal n
             for window in windows(questions, max(WINDOW, log.header["batch_size"])):
-                n += len(window)
                 look(window)
+                for placed in window:
+                    begin_note(placed.question)
                 new = [placed for placed in window if placed.index not in log.known]
                 for placed in window:
                     if placed.index in log.known:
                         log.check(placed.index, placed.question)
                 again.extend(placed for placed in window if placed.index in earlier)
                 yield from _cut(model, asking, new, log.header)
-            if not n:
+            if not noted:
                 raise ValueError(NO_QUESTIONS)
-            if log.known and max(log.known) >= n:
+            if log.known and max(log.known) >= len(noted):
                 raise ValueError(
-                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and {n} are given: "
-                    "take it up with the same questions, or give another out="
+                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and {len(noted)} are "
+                    "given: take it up with the same questions, or give another out="
                 )
 
         show()
@@ -180,8 +200,10 @@ def go_through(
             work.do_all(_cut(model, asking, again, log.header, again=True))
     if all(known.error for known in log.known.values()):
         first = log.known[min(log.known)]
-        raise ValueError(f"none of the {n} questions could be {words.done}; the first, {first.id!r}: {first.error}")
-    return n
+        raise ValueError(
+            f"none of the {len(noted)} questions could be {words.done}; the first, {first.id!r}: {first.error}"
+        )
+    return [each.result() for each in noted]
 
 
 def _known_to_both(batch: Together) -> list[object]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.analyses import ahead
 from mechaudio.analyses.ahead import WAITING, Ahead, Waiting, workers_for
 from mechaudio.analyses.steering_directions import heard_and_silent
 from mechaudio.analyses.streaming import questions_in
@@ -80,6 +81,17 @@ def test_workers_write_what_this_process_writes_on_one_thread_in_every_class(fam
     assert [len(asked) for asked, _ in made] == [2, 1]
     for asked, batch in made:
         same(batch, make(asked))
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_large_tensors_come_through_shared_memory_where_there_is_room(toy, asked, monkeypatch, tmp_path, room):
+    monkeypatch.setattr(ahead, "LARGE", 0)
+    if not room:
+        monkeypatch.setattr(ahead, "SHARED_MEMORY", tmp_path / "missing")
+    make = partial(as_prompts, toy)
+    for pair, batch in by_two(toy, make)(pairs_of(asked)):
+        same(batch, make(pair))
+        assert {value.is_shared() for value in batch.inputs.values()} == {room}
 
 
 def test_prompts_arrive_in_order_from_other_processes_and_questions_are_drawn_here(toy, asked):
