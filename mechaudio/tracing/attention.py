@@ -8,8 +8,7 @@ What a layer computes depends on what is asked of it in this very run:
 
 1. nothing: PyTorch's fused attention, bit for bit what the network does alone; with edits of scores that hold for
 every query row and that fused attention can express, the same call with other keys (`score_edit`);
-2. `mass`: the same call, and a second one whose values are indicator columns, one per group of keys: its output
-columns are the masses;
+2. `mass`: the same call, and the sums of weights of groups of keys beside it (`mass`);
 3. chosen query rows: the same call, and `rows x keys` scores beside it;
 4. `scores` or `pattern` whole: the `query x key` matrix, in this layer only.
 
@@ -34,8 +33,9 @@ from transformers.masking_utils import sdpa_mask
 
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.mass import KeyGroups, fused_width, mixed_and_mass
 from mechaudio.tracing.requests import RowRequest
-from mechaudio.tracing.score_edit import Fused, keys_now
+from mechaudio.tracing.score_edit import Fused
 from mechaudio.tracing.turns import MUTEX
 
 #: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
@@ -174,7 +174,11 @@ def serve_weights(
     d_value = value.shape[-1]
     if spot.exchange.asked_of(spot.location).score_edits:
         call, query, key, value = _with_score_edits(spot, call, query, key, value)
-    mixed = Mixed(call.fused(query, key, value), *_mass(spot, call, query, key) if spot.wants("mass") else ())
+    if spot.wants("mass"):
+        (groups,) = spot.exchange.asked_of(spot.location).groups
+        mixed = Mixed(*mixed_and_mass(call, query, key, value, groups, spot.exchange.step), groups)
+    else:
+        mixed = Mixed(call.fused(query, key, value))
     whole = None
     if spot.wants("scores") or spot.wants("pattern"):
         rows = repeat(torch.arange(query.shape[2], device=query.device), "query -> batch query", batch=query.shape[0])
@@ -206,7 +210,7 @@ def _with_score_edits(
             report(way, before.scores(last, call.scaling), fused.scores(last, call.scaling))
     if fused.blocked is not None:
         call = call.without(fused.blocked, n_queries, key.shape[2])
-    width = _fused_width(fused.query.shape[-1], query)
+    width = fused_width(fused.query.shape[-1], query)
     grown = (F.pad(part, (0, width - part.shape[-1])) for part in (fused.query, fused.key, value))
     return call, *grown
 
@@ -217,7 +221,7 @@ class Mixed:
 
     out: Float[Tensor, "batch query head d_head"]
     mass: Float[Tensor, "batch head query group"] | None = None
-    groups: Float[Tensor, "batch key group"] | None = None
+    groups: KeyGroups | None = None
 
 
 def _next_request(spot: Spot, served: set[str]) -> RowRequest | None:
@@ -294,7 +298,7 @@ def _explicit(
     if not edited and not (torch.is_grad_enabled() and pattern.requires_grad):
         return mixed, (scores, pattern)
     changed = (pattern != before()[1]).any(-1) if edited else torch.zeros_like(pattern[..., 0], dtype=torch.bool)
-    return _put(mixed, index, everything, pattern, values, changed), (scores, pattern)
+    return _put(mixed, index, everything, pattern, values, changed, spot.exchange.step), (scores, pattern)
 
 
 def _put(
@@ -304,6 +308,7 @@ def _put(
     pattern: Float[Tensor, "batch head row key"],
     values: Float[Tensor, "batch head key d_value"],
     changed: Bool[Tensor, "batch head row"],
+    step: int,
 ) -> Mixed:
     """The output with the changed rows computed from their pattern, and the others as they were."""
     at_rows = repeat(index[..., 0], "batch head row -> batch row head d", d=values.shape[-1])
@@ -314,7 +319,8 @@ def _put(
     rows = torch.where(rearrange(changed, "batch head row -> batch row head 1"), explicit, kept)
     mass = mixed.mass
     if mass is not None and mixed.groups is not None:
-        measured = torch.where(changed[..., None], pattern @ mixed.groups[:, None].to(pattern), _rows_of(mass, index))
+        groups = rearrange(mixed.groups.now(step, values), "batch key group -> batch 1 key group")
+        measured = torch.where(changed[..., None], pattern @ groups, _rows_of(mass, index))
         mass = mass.scatter(2, repeat(index[..., 0], "b h row -> b h row g", g=mass.shape[-1]), measured)
     out = rows.contiguous() if everything else mixed.out.scatter(1, at_rows, rows)
     return replace(mixed, out=out, mass=mass)
@@ -333,32 +339,6 @@ def serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:
     version = value._version
     served = spot.give(point, value)
     return served, served is not value or served._version != version
-
-
-def _mass(
-    spot: Spot, call: Call, query: Tensor, key: Tensor
-) -> tuple[Float[Tensor, "batch head query group"], Float[Tensor, "batch key group"]]:
-    """The attention of every query on groups of keys, and the groups: fused attention to indicator columns as values.
-
-    It is a call of its own, beside the one that mixes the values: wider values might be summed by another kernel, and
-    the network's output would differ in the last bits on some machines. Kernels want values as wide as queries and
-    keys, hence the columns of zeros; where there are more groups than that, queries and keys get zeros, which change no
-    score.
-    """
-    (groups,) = spot.exchange.asked_of(spot.location).groups
-    now = torch.stack([keys_now(group, spot.exchange.step, key.shape[2]) for group in groups.unbind(-1)], dim=-1).to(
-        key
-    )
-    n_groups, d_head = now.shape[-1], query.shape[-1]
-    width = max(_fused_width(n_groups, query), d_head)
-    columns = repeat(F.pad(now, (0, width - n_groups)), "batch key width -> batch kv key width", kv=key.shape[1])
-    mixed = call.fused(F.pad(query, (0, width - d_head)), F.pad(key, (0, width - d_head)), columns)
-    return rearrange(mixed[..., :n_groups], "batch query head group -> batch head query group"), now
-
-
-def _fused_width(width: int, of: Tensor) -> int:
-    """The next head size that fused kernels take: on a GPU they want eights."""
-    return -(-width // 8) * 8 if of.is_cuda else width
 
 
 AttentionInterface.register(BATCHED, attention)

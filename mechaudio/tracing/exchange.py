@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, no_type_check
 
 from greenlet import getcurrent
-from jaxtyping import Bool
 from nnsight.intervention.interleaver import EarlyStopException, Interleaver, Mediator
 from torch import Tensor, is_grad_enabled, nn, where
 from torch.autograd import Function
@@ -25,6 +24,7 @@ from mechaudio.tracing.turns import OTHER_THREAD, has_turn, turn_of
 
 if TYPE_CHECKING:
     from mechaudio.tracing.head_results import OutputProjection
+    from mechaudio.tracing.mass import KeyGroups
 
 _ROOT_INPUT, _ROOT_OUTPUT = f"{ROOT}.input", f"{ROOT}.output"
 _NOTHING = AttentionRequest()
@@ -140,7 +140,7 @@ class Exchange(Interleaver):
         """Have fused attention carry out an edit of scores, and tell what it did."""
         return Handle(self._asked_of(location).score_edits, (edit, report))
 
-    def measure_mass(self, location: str, groups: Bool[Tensor, "batch key group"]) -> Handle:
+    def measure_mass(self, location: str, groups: KeyGroups) -> Handle:
         """Measure how much attention an attention module gives to groups of keys."""
         return Handle(self._asked_of(location).groups, groups)
 

@@ -14,6 +14,7 @@ from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.effects import Effect
 from mechaudio.tracing.hook_points import MADE_POINTS, HookPoint
+from mechaudio.tracing.mass import KeyGroups
 from mechaudio.tracing.requests import Report
 from mechaudio.tracing.row_plan import AskedRows, Part, RowPlan
 from mechaudio.tracing.rows import row_positions
@@ -90,20 +91,25 @@ def register(
     changes = bind(model, batch, interventions)
     kept = [(point, site, _positions(batch, point)) for point, site in sites_of(model, points)]
     plan, effects = install(model, batch, changes, kept)
+    groups: dict[Sequence[str], KeyGroups] = {}
     keep = _Keeper(model, cache_now, [plan.kept(site, positions) for _, site, positions in kept], stop_after_last)
     for (point, site, _), part in zip(kept, keep.parts, strict=True):
         if site.in_chunks and part.rows is not None:
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
-            groups = torch.stack([batch.span_mask(span) for span in point.keys], dim=-1)
-            for span, any_key in zip(point.keys, groups.flatten(0, 1).any(0).tolist(), strict=True):
-                if "[" in span and not any_key:
-                    raise ValueError(
-                        f"keys={span!r} of 'mass' is no part of any clip of these prompts: there is no key"
-                    )
-            model.exchange.measure_mass(site.module, groups)
+            if point.keys not in groups:
+                groups[point.keys] = _groups(batch, point.keys)
+            model.exchange.measure_mass(site.module, groups[point.keys])
         model.exchange.watch(part.site.location, keep.of(part))
     return effects
+
+
+def _groups(batch: PromptBatch, keys: Sequence[str]) -> KeyGroups:
+    marks = torch.stack([batch.span_mask(span) for span in keys], dim=-1)
+    for span, any_key in zip(keys, marks.flatten(0, 1).any(0).tolist(), strict=True):
+        if "[" in span and not any_key:
+            raise ValueError(f"keys={span!r} of 'mass' is no part of any clip of these prompts: there is no key")
+    return KeyGroups(marks)
 
 
 def install(

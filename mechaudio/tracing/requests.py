@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 
 if TYPE_CHECKING:
     from mechaudio.tracing.attention_call import Call
+    from mechaudio.tracing.mass import KeyGroups
 
 Change = Callable[[Any], Any]
 #: Is told of an edit of scores: the way taken, and the last query's scores before and after.
@@ -61,7 +62,7 @@ class AttentionRequest:
     """
 
     queries: dict[str, RowRequest] = field(default_factory=dict)
-    groups: list[Bool[Tensor, "batch key group"]] = field(default_factory=list)
+    groups: list[KeyGroups] = field(default_factory=list)
     score_edits: list[tuple[BoundScoreEdit, Report]] = field(default_factory=list)
     instead: list[Attend] = field(default_factory=list)
     watchers: list[Attend] = field(default_factory=list)

@@ -1,0 +1,158 @@
+"""The attention of every query on groups of keys, without a score matrix.
+
+It is measured in one of two ways:
+
+1. on a GPU in half precision, from the logarithms of sums that fused attention works out beside its output: a kernel of
+Triton goes through the keys of the groups and no others (`mass_kernel`);
+2. elsewhere, by a second call of fused attention, whose values are indicator columns.
+
+The output comes from the call that the network makes alone, of the same shapes: wider values might be summed by another
+kernel, and the network's output would differ in the last bits on some machines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mechaudio.notices import warn
+from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.score_edit import keys_now
+
+FEWEST_QUERIES = 16
+"""A kernel of its own is worth its launch from so many query rows on."""
+WIDEST_HEAD = 256
+
+
+@dataclass(frozen=True, eq=False)
+class KeyGroups:
+    """Groups of the keys of a prompt.
+
+    Attributes:
+        marks: Which keys are in which group; a key may be in several.
+    """
+
+    marks: Bool[Tensor, "batch key group"]
+    _chosen: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def now(
+        self, step: int, key: Float[Tensor, "batch kv_head key_now d_head"]
+    ) -> Float[Tensor, "batch key_now group"]:
+        """The marks as the keys are counted at a step of a generation, 1 and 0 in the type of keys."""
+        groups = [keys_now(group, step, key.shape[2]) for group in self.marks.unbind(-1)]
+        return torch.stack(groups, dim=-1).to(key)
+
+    def chosen(self, device: torch.device) -> tuple[Int[Tensor, "batch place"], Float[Tensor, "batch place group"]]:
+        """The keys of any group, in order, and the groups of each; where a prompt has fewer, one past the last key."""
+        if device not in self._chosen:
+            n_keys = self.marks.shape[1]
+            places = torch.arange(n_keys, device=self.marks.device).where(self.marks.any(-1), n_keys).sort(-1).values
+            places = places[:, : max(1, int((places < n_keys).sum(-1).max()))]
+            index = repeat(places, "batch place -> batch place group", group=self.marks.shape[-1])
+            marks = F.pad(self.marks, (0, 0, 0, 1)).gather(1, index)
+            self._chosen[device] = places.int().to(device), marks.float().to(device)
+        return self._chosen[device]
+
+
+def mixed_and_mass(
+    call: Call,
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    value: Float[Tensor, "batch kv_head key d_value"],
+    groups: KeyGroups,
+    step: int,
+) -> tuple[Float[Tensor, "batch query head d_value"], Float[Tensor, "batch head query group"]]:
+    """The values as fused attention mixes them, and the attention of every query on groups of keys."""
+    if not _suits_kernel(call, query, key, groups) or (sum_weights := _kernel()) is None:
+        return call.fused(query, key, value), by_columns(call, query, key, groups.now(step, key))
+    with _LogSums() as log_sums:
+        mixed = call.fused(query, key, value)
+    if log_sums.value is None:
+        return mixed, by_columns(call, query, key, groups.now(step, key))
+    mask = None if call.mask is None else call.mask[..., : key.shape[2]]
+    mass = sum_weights(
+        query,
+        key,
+        log_sums.value,
+        mask,
+        *groups.chosen(query.device),
+        scaling=call.scaling,
+        causal=mask is None and call.causal,
+    )
+    return mixed, mass.to(query.dtype)
+
+
+def by_columns(
+    call: Call, query: Tensor, key: Tensor, groups: Float[Tensor, "batch key group"]
+) -> Float[Tensor, "batch head query group"]:
+    """The attention on groups of keys, as fused attention mixes indicator columns in place of values.
+
+    Kernels want values as wide as queries and keys, hence the columns of zeros; where there are more groups than that,
+    queries and keys get zeros, which change no score.
+    """
+    n_groups, d_head = groups.shape[-1], query.shape[-1]
+    width = max(fused_width(n_groups, query), d_head)
+    columns = repeat(F.pad(groups, (0, width - n_groups)), "batch key width -> batch kv key width", kv=key.shape[1])
+    mixed = call.fused(F.pad(query, (0, width - d_head)), F.pad(key, (0, width - d_head)), columns)
+    return rearrange(mixed[..., :n_groups], "batch query head group -> batch head query group")
+
+
+def fused_width(width: int, of: Tensor) -> int:
+    """The next head size that fused kernels take: on a GPU they want eights."""
+    return -(-width // 8) * 8 if of.is_cuda else width
+
+
+def _suits_kernel(call: Call, query: Tensor, key: Tensor, groups: KeyGroups) -> bool:
+    differentiated = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
+    return (
+        query.is_cuda
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and query.shape[2] >= FEWEST_QUERIES
+        and key.shape[2] == groups.marks.shape[1]
+        and query.shape[-1] <= WIDEST_HEAD
+        and call.windows is None
+        and not call.dropout
+        and not differentiated
+    )
+
+
+@cache
+def _kernel() -> Any:
+    """The kernel, or None without Triton, which is told once."""
+    try:
+        from mechaudio.tracing.mass_kernel import sum_weights
+    except ImportError as error:
+        warn(
+            f"the attention on groups of keys is measured by a second call of attention in every layer ({error}): with "
+            "the package triton it takes a kernel, which is several times faster"
+        )
+        return None
+    return sum_weights
+
+
+class _LogSums(TorchDispatchMode):
+    """Has fused attention give the logarithms of its sums, which it works out in any case, beside its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.value: Float[Tensor, "batch head query_and_more"] | None = None
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        aten = torch.ops.aten
+        if function is aten._scaled_dot_product_efficient_attention.default:
+            args = (*args[:4], True, *args[5:])  # it keeps them only if they are asked for
+        given = function(*args, **(kwargs or {}))
+        if function in (
+            aten._scaled_dot_product_flash_attention.default,
+            aten._scaled_dot_product_efficient_attention.default,
+        ):
+            self.value = given[1]
+        return given

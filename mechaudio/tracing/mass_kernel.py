@@ -1,0 +1,160 @@
+"""A kernel of Triton that sums the attention weights of groups of keys, on a GPU.
+
+It multiplies queries with the keys of the groups only, and divides by the sum over all keys that fused attention found,
+of which it is given the logarithm. No weight is ever in memory.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+#: Query rows and keys of a block.
+ROWS, KEYS = 128, 64
+
+
+@triton.jit
+def _sum_weights(
+    query,
+    key,
+    log_sums,
+    mask,
+    places,
+    marks,
+    masses,
+    query_batch,
+    query_head,
+    query_row,
+    key_batch,
+    key_head,
+    key_row,
+    sums_batch,
+    sums_head,
+    mask_batch,
+    mask_head,
+    mask_row,
+    n_queries,
+    n_keys,
+    n_places,
+    n_groups,
+    n_heads,
+    heads_per_key,
+    d_head,
+    scaling,
+    causal: tl.constexpr,
+    masked: tl.constexpr,
+    rows_of_block: tl.constexpr,
+    keys_of_block: tl.constexpr,
+    width: tl.constexpr,
+    groups: tl.constexpr,
+):
+    batch, head = (tl.program_id(1) // n_heads).to(tl.int64), tl.program_id(1) % n_heads
+    rows = tl.program_id(0) * rows_of_block + tl.arange(0, rows_of_block)
+    columns, group = tl.arange(0, width), tl.arange(0, groups)
+    row_there, column_there = rows < n_queries, columns < d_head
+    queries = tl.load(
+        query + batch * query_batch + head * query_head + rows[:, None] * query_row + columns[None, :],
+        mask=row_there[:, None] & column_there[None, :],
+        other=0.0,
+    )
+    log_sum = tl.load(log_sums + batch * sums_batch + head * sums_head + rows, mask=row_there, other=0.0)
+    of_head = key + batch * key_batch + (head // heads_per_key) * key_head
+    of_mask = mask + batch * mask_batch + head * mask_head + rows.to(tl.int64)[:, None] * mask_row
+    total = tl.zeros((rows_of_block, groups), dtype=tl.float32)
+    for first in range(0, n_places, keys_of_block):
+        entries = first + tl.arange(0, keys_of_block)
+        entry_there = entries < n_places
+        place = tl.load(places + batch * n_places + entries, mask=entry_there, other=n_keys)
+        there = place < n_keys
+        keys = tl.load(
+            of_head + place[None, :].to(tl.int64) * key_row + columns[:, None],
+            mask=there[None, :] & column_there[:, None],
+            other=0.0,
+        )
+        scores = tl.dot(queries, keys) * scaling
+        seen = row_there[:, None] & there[None, :]
+        if causal:
+            seen = seen & (place[None, :] <= rows[:, None])
+        if masked == 1:
+            seen = seen & (tl.load(of_mask + place[None, :], mask=seen, other=0) != 0)
+        if masked == 2:
+            scores += tl.load(of_mask + place[None, :], mask=seen, other=0.0).to(tl.float32)
+        weights = tl.where(seen, tl.exp2((scores - log_sum[:, None]) * 1.4426950408889634), 0.0)
+        mark = tl.load(
+            marks + (batch * n_places + entries[:, None]) * n_groups + group[None, :],
+            mask=entry_there[:, None] & (group < n_groups)[None, :],
+            other=0.0,
+        )
+        total = tl.dot(weights, mark, total, input_precision="tf32")
+    tl.store(
+        masses + ((batch * n_heads + head) * n_queries + rows[:, None]) * n_groups + group[None, :],
+        total,
+        mask=row_there[:, None] & (group < n_groups)[None, :],
+    )
+
+
+def sum_weights(
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    log_sums: Float[Tensor, "batch head query_and_more"],
+    mask: Tensor | None,
+    places: Int[Tensor, "batch place"],
+    marks: Float[Tensor, "batch place group"],
+    *,
+    scaling: float,
+    causal: bool,
+) -> Float[Tensor, "batch head query group"]:
+    """Sum the attention weights of groups of keys.
+
+    Args:
+        query: Queries.
+        key: Keys.
+        log_sums: Natural logarithms of the sums of the exponentials of all scores that a query sees.
+        mask: What each query may see, or what is added to its scores; of each batch and head, or of all.
+        places: The keys of any group; as many as there are keys, or more, for none.
+        marks: 1 where such a key is in a group, 0 where not.
+        scaling: Factor of scores.
+        causal: A query sees no key behind it.
+
+    Returns:
+        The sums, in single precision.
+    """
+    n_batch, n_heads, n_queries, d_head = query.shape
+    n_places, n_groups = marks.shape[1:]
+    query, key = (part if part.stride(-1) == 1 else part.contiguous() for part in (query, key))
+    seen = mask
+    if mask is not None:
+        seen = mask if mask.stride(-1) == 1 else mask.contiguous()
+        seen = seen.expand(n_batch, n_heads, *seen.shape[2:])
+    masses = query.new_empty(n_batch, n_heads, n_queries, n_groups, dtype=log_sums.dtype)
+    _sum_weights[triton.cdiv(n_queries, ROWS), n_batch * n_heads](
+        query,
+        key,
+        log_sums,
+        query if seen is None else seen,
+        places,
+        marks,
+        masses,
+        *query.stride()[:3],
+        *key.stride()[:3],
+        *log_sums.stride()[:2],
+        *((0, 0, 0) if seen is None else seen.stride()[:3]),
+        n_queries,
+        key.shape[2],
+        n_places,
+        n_groups,
+        n_heads,
+        n_heads // key.shape[1],
+        d_head,
+        scaling,
+        causal=causal,
+        masked=0 if seen is None else 1 if seen.dtype.is_floating_point is False else 2,
+        rows_of_block=ROWS,
+        keys_of_block=KEYS,
+        width=max(16, triton.next_power_of_2(d_head)),
+        groups=max(16, triton.next_power_of_2(n_groups)),
+        num_warps=8,
+    )
+    return masses

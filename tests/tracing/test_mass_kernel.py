@@ -1,0 +1,85 @@
+"""The kernel that sums attention on groups of keys: its sums are those of a second call of attention, and it moves no
+bit of the network's output. It runs on a GPU alone."""
+
+import pytest
+import torch
+
+import mechaudio as ma
+from mechaudio.tracing import mass as mass_module
+from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.mass import KeyGroups, by_columns, mixed_and_mass
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="it is a kernel of a GPU")
+
+
+class Attention(torch.nn.Module):
+    is_causal = True
+    num_key_value_groups = 2
+
+
+def call_of(mask):
+    return Call(Attention().eval(), mask, None, 0.0, 0.125, mask is None, {})
+
+
+def drawn(batch, n, *, kv_heads=2, d_head=64, dtype=torch.bfloat16, device="cuda"):
+    generator = torch.Generator().manual_seed(n)
+    shapes = [(batch, 2 * kv_heads, n, d_head), (batch, kv_heads, n, d_head), (batch, kv_heads, n, d_head)]
+    return [torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes]
+
+
+def causal_mask(batch, n, padding, device="cuda"):
+    mask = torch.ones(n, n, dtype=torch.bool).tril().repeat(batch, 1, 1, 1)
+    mask[0, :, :, :padding] = False
+    return mask.to(device)
+
+
+def some_groups(batch, n, n_groups, device="cuda"):
+    generator = torch.Generator().manual_seed(7)
+    marks = torch.rand(batch, n, n_groups, generator=generator) < 0.2
+    marks[0, n // 2 :] = False  # prompts have different numbers of keys
+    return KeyGroups(marks.to(device))
+
+
+@gpu
+@pytest.mark.parametrize("n_groups", [1, 3, 20])
+@pytest.mark.parametrize("padding", [None, 5])
+@pytest.mark.parametrize(("n", "d_head"), [(64, 64), (203, 128), (850, 96), (40, 256)])
+def test_its_sums_are_those_of_indicator_columns_and_the_output_keeps_its_bits(n, d_head, padding, n_groups):
+    query, key, value = drawn(2, n, d_head=d_head)
+    call = call_of(None if padding is None else causal_mask(2, n, padding))
+    groups = some_groups(2, n, n_groups)
+    mixed, mass = mixed_and_mass(call, query, key, value, groups, 0)
+    assert torch.equal(mixed, call.fused(query, key, value))
+    real = slice(padding or 0, None)
+    wide = [part.double() for part in (query, key)]
+    scores = wide[0] @ wide[1].repeat_interleave(2, 1).mT * call.scaling
+    seen = call.allowed(torch.arange(n, device="cuda").expand(2, -1), n, n)
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+    expected = (weights @ groups.marks[:, None].double())[:, :, real]
+    assert (mass[:, :, real].double() - expected).abs().max() < 2**-8
+    assert (mass[:, :, real].double() / expected.clamp(min=1e-12))[expected > 1e-3].sub(1).abs().max() < 2**-7
+    columns = by_columns(call, query, key, groups.now(0, key))[:, :, real]
+    off = [float((way.double() - expected).abs().max()) for way in (mass[:, :, real], columns)]
+    assert off[0] <= 1.1 * off[1]
+
+
+@gpu
+def test_the_logits_keep_their_bits_and_the_masses_their_values(monkeypatch):
+    model = ma.load("toy", dtype=torch.bfloat16, device="cuda")
+    batch = ma.prompt(model, ma.data.toy_questions.questions(6, seed=0))
+    point = ma.HookPoint("mass", keys=("audio", "question"))
+    plain = ma.run(model, batch)
+    measured = ma.run(model, batch, record=[point])
+    assert torch.equal(measured.logits, plain.logits)
+    monkeypatch.setattr(mass_module, "_kernel", lambda: None)
+    other = ma.run(model, batch, record=[point])
+    assert torch.equal(other.logits, plain.logits)
+    for layer in range(model.n_layers):
+        assert torch.allclose(measured.cache["mass", layer], other.cache["mass", layer], atol=2**-7, rtol=2**-7)
+
+
+def test_keys_of_groups_are_listed_once_and_in_order():
+    marks = torch.tensor([[[0, 1], [0, 0], [1, 1], [1, 0]], [[0, 0], [0, 0], [0, 1], [0, 0]]]).bool()
+    places, of_groups = KeyGroups(marks).chosen(torch.device("cpu"))
+    assert places.tolist() == [[0, 2, 3], [2, 4, 4]]
+    assert of_groups.tolist() == [[[0, 1], [1, 1], [1, 0]], [[0, 1], [0, 0], [0, 0]]]
