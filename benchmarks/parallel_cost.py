@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from steering_cost import opened
@@ -50,7 +51,14 @@ def work(arguments: argparse.Namespace, n_questions: int) -> None:
         while len(list(folder.glob(f"ready-{n}-*"))) < n:
             time.sleep(0.01)
         began = time.time()
-        ma.evaluate(model, questions, out=folder / f"run-{n}", workers=arguments.workers, progress=False)
+        ma.evaluate(
+            model,
+            questions,
+            out=folder / f"run-{n}",
+            batch_size=arguments.batch_size,
+            workers=arguments.workers,
+            progress=False,
+        )
         (folder / f"took-{n}-{rank}").write_text(f"{began} {time.time()}")
 
 
@@ -77,11 +85,15 @@ def wait_for(folder: Path, n: int, children: list[subprocess.Popen]) -> None:
             raise SystemExit("a process failed")
 
 
+def waiting(folder: Path, n: int) -> list[dict[str, Any]]:
+    """What each of so many processes says of its time."""
+    return [json.loads(line) for line in (folder / f"run-{n}" / "waiting.jsonl").read_text().splitlines()]
+
+
 def questions_per_second(folder: Path, n: int, n_questions: int) -> tuple[float, float]:
     """The questions that so many processes answered in a second: in all, and from the first batch on."""
     took = [tuple(map(float, file.read_text().split())) for file in folder.glob(f"took-{n}-*")]
-    lines = (folder / f"run-{n}" / "waiting.jsonl").read_text().splitlines()
-    asking = max(json.loads(line)["seconds"] for line in lines)
+    asking = max(line["seconds"] for line in waiting(folder, n))
     return n_questions / (max(end for _, end in took) - min(began for began, _ in took)), n_questions / asking
 
 
@@ -94,6 +106,7 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--workers", type=int, default=0, help="processes that make the prompts of each (default: 0)")
+    parser.add_argument("--batch-size", type=int, help="questions at once (default: as many as fit)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     n_questions = arguments.questions or (LARGE_QUESTIONS if arguments.large else SMALL_QUESTIONS)
@@ -111,8 +124,10 @@ def main() -> None:
             arrays = (folder / f"run-{n}" / "arrays.npz").read_bytes()
             first = (*rates, arrays) if first is None else first
             whole, asking = (f"{rates[k]:.2f} ({rates[k] / first[k]:.2f} times)" for k in (0, 1))
+            waited = ", ".join(f"{line['share']:.1%}" for line in waiting(folder, n))
             print(
                 f"{n_of(n, 'process', 'processes')}: {whole} questions per second, {asking} without the digest; "
+                f"{waited} of the time waiting for prompts; "
                 f"{'the same bytes' if arrays == first[2] else 'OTHER BYTES'}; {time.time() - began:.0f} s so far",
                 flush=True,
             )

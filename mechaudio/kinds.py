@@ -57,7 +57,7 @@ CALLED: Mapping[Any, tuple[str, str]] = {
 @no_type_check
 def fits(value: Any, kind: Any) -> bool:
     """Return whether a value is of the kind that an annotation names."""
-    origin, args = get_origin(kind), get_args(kind)
+    origin, args = _taken_apart(kind)
     if origin is Annotated:
         return fits(value, args[0])
     if kind is Any or kind is object or isinstance(kind, (TypeVar, str)):
@@ -94,6 +94,11 @@ def fits(value: Any, kind: Any) -> bool:
             return True
         return all(fits(part, args[0]) for part in value)
     return True
+
+
+@cache
+def _taken_apart(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(kind), get_args(kind)
 
 
 @no_type_check

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.attention_call import Call, View, by_key_heads
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.mass import KeyGroups, fused_width, mixed_and_mass
 from mechaudio.tracing.requests import RowRequest
@@ -67,6 +67,24 @@ class Spot:
             return call, query, key, value
         mask = None if call.mask is None else call.mask[..., :n_keys]
         return replace(call, mask=mask), query, key[:, :, :n_keys], value[:, :, :n_keys]
+
+    def view(self, request: RowRequest | None, call: Call, query: Tensor, key: Tensor) -> View | None:
+        """The query rows of a request, of all for None, and what they may see; `None` where the call has none of them.
+
+        Layers in a row mostly have one mask, which is looked at once.
+        """
+        exchange, sizes = self.exchange, (query.shape[0], query.shape[2])
+        content = None if request is None else (request.last, request.positions.numpy().tobytes())
+        known = (content, type(call), exchange.step, *sizes, key.shape[2], key.device)
+        view = exchange.views.get(known)
+        if view is None or view.of[0] is not call.mask or view.of[1] is not call.windows:
+            rows = torch.arange(sizes[1], device=query.device).expand(sizes)
+            if request is not None:
+                rows = request.among(*sizes, query.device, exchange.step)
+            if rows is None:
+                return None
+            exchange.views[known] = view = call.view(rows, key.shape[2], sizes[1])
+        return view
 
     def give(self, point: str, value: Tensor) -> Tensor:
         """Serve the value; what comes back goes on through the network."""
@@ -181,14 +199,14 @@ def serve_weights(
         mixed = Mixed(call.fused(query, key, value))
     whole = None
     if spot.wants("scores") or spot.wants("pattern"):
-        rows = repeat(torch.arange(query.shape[2], device=query.device), "query -> batch query", batch=query.shape[0])
-        mixed, whole = _explicit(spot, "", rows, call, query, key, value, mixed)
+        mixed, whole = _explicit(spot, "", spot.view(None, call, query, key), call, query, key, value, mixed)
     served: set[str] = set()
     while (request := _next_request(spot, served)) is not None:  # a block may ask for further rows while it is served
         served.add(request.name)
-        rows = request.among(query.shape[0], query.shape[2], query.device, spot.exchange.step)
-        if rows is not None:
-            mixed, _ = _explicit(spot, request.name, rows, call, query, key, value, mixed, whole)
+        if spot.wants(f"{request.name}.scores") or spot.wants(f"{request.name}.pattern"):
+            view = spot.view(request, call, query, key)
+            if view is not None:
+                mixed, _ = _explicit(spot, request.name, view, call, query, key, value, mixed, whole)
     if mixed.mass is not None:
         spot.give("mass", mixed.mass)
     return spot.give("z", mixed.out if mixed.out.shape[-1] == d_value else mixed.out[..., :d_value].contiguous())
@@ -232,7 +250,7 @@ def _next_request(spot: Spot, served: set[str]) -> RowRequest | None:
 def _explicit(
     spot: Spot,
     where: str,
-    rows: Int[Tensor, "batch row"],
+    view: View,
     call: Call,
     query: Tensor,
     key: Tensor,
@@ -245,7 +263,7 @@ def _explicit(
     Args:
         spot: Where to serve them.
         where: Name of the rows, `""` for all of them.
-        rows: Their positions.
+        view: Their positions, and what they may see.
         call: What transformers said about this call.
         query: Queries of all positions.
         key: Keys.
@@ -256,49 +274,41 @@ def _explicit(
     Returns:
         The output, and the scores and pattern that were served.
     """
-    prefix = f"{where}." if where else ""
-    if not (spot.wants(f"{prefix}scores") or spot.wants(f"{prefix}pattern")):
-        return mixed, None
-    everything = not where
-    groups = query.shape[1] // key.shape[1]
-    keys, values = (
-        repeat(x, "batch kv k d -> batch (kv group) k d", group=groups) if groups > 1 else x for x in (key, value)
-    )
-    index = repeat(rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
+    prefix, everything = f"{where}." if where else "", not where
+    index = repeat(view.rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
     queries = query if everything else query.gather(2, index)
-    allowed, bias = call.allowed(rows, key.shape[2], query.shape[2]), call.bias(rows, key.shape[2])
-    blind = ~allowed.any(-1, keepdim=True)  # padding, which may see nothing and so sees nothing
 
     def clean_scores() -> Float[Tensor, "batch head row key"]:
-        scores = queries @ rearrange(keys, "batch head k d -> batch head d k") * call.scaling
-        scores = scores if bias is None else scores + bias
-        return scores.masked_fill(~allowed, -torch.inf)
+        scores = by_key_heads(queries, rearrange(key, "batch kv k d -> batch kv d k")) * call.scaling
+        scores = scores if view.bias is None else scores + view.bias
+        return scores.masked_fill(view.hidden, -torch.inf)
 
-    def weigh(scores: Float[Tensor, "batch head row key"]) -> Float[Tensor, "batch head row key"]:
+    def weigh(scores: Float[Tensor, "batch head row key"], blind: Tensor) -> Float[Tensor, "batch head row key"]:
         weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(query.dtype)
-        return weights.masked_fill(blind | scores.isneginf().all(-1, keepdim=True), 0.0)
+        return weights.masked_fill(blind, 0.0)
 
     def before() -> tuple[Tensor, Tensor]:
         """Scores and pattern as the output has them so far."""
         if whole is None:
             scores = clean_scores()
-            return scores, weigh(scores)
-        here = repeat(rows, "batch row -> batch head row k", head=query.shape[1], k=key.shape[2])
+            return scores, weigh(scores, view.blind)
+        here = repeat(view.rows, "batch row -> batch head row k", head=query.shape[1], k=key.shape[2])
         return whole[0].gather(2, here), whole[1].gather(2, here)
 
     scores, pattern = before()
     edited = False
     if spot.wants(f"{prefix}scores"):
         served, edited = serve(spot, f"{prefix}scores", scores)
-        scores = served.masked_fill(~allowed, -torch.inf) if edited else scores
-        pattern = weigh(scores) if edited else pattern
+        if edited:
+            scores = served.masked_fill(view.hidden, -torch.inf)
+            pattern = weigh(scores, view.blind | scores.isneginf().all(-1, keepdim=True))
     if spot.wants(f"{prefix}pattern"):
         pattern, changed_here = serve(spot, f"{prefix}pattern", pattern)
         edited = edited or changed_here
     if not edited and not (torch.is_grad_enabled() and pattern.requires_grad):
         return mixed, (scores, pattern)
     changed = (pattern != before()[1]).any(-1) if edited else torch.zeros_like(pattern[..., 0], dtype=torch.bool)
-    return _put(mixed, index, everything, pattern, values, changed, spot.exchange.step), (scores, pattern)
+    return _put(mixed, index, everything, pattern, value, changed, spot.exchange.step), (scores, pattern)
 
 
 def _put(
@@ -306,20 +316,20 @@ def _put(
     index: Int[Tensor, "batch head row d_head"],
     everything: bool,
     pattern: Float[Tensor, "batch head row key"],
-    values: Float[Tensor, "batch head key d_value"],
+    value: Float[Tensor, "batch kv_head key d_value"],
     changed: Bool[Tensor, "batch head row"],
     step: int,
 ) -> Mixed:
     """The output with the changed rows computed from their pattern, and the others as they were."""
-    at_rows = repeat(index[..., 0], "batch head row -> batch row head d", d=values.shape[-1])
-    explicit = rearrange(pattern @ values, "batch head row d -> batch row head d")
+    at_rows = repeat(index[..., 0], "batch head row -> batch row head d", d=value.shape[-1])
+    explicit = rearrange(by_key_heads(pattern, value), "batch head row d -> batch row head d")
     so_far = mixed.out if everything else mixed.out.gather(1, at_rows)
     # Gradients have to pass through the weights that were read; the numbers stay those of the fused call.
     kept = so_far.detach() + (explicit - explicit.detach()) if explicit.requires_grad else so_far
     rows = torch.where(rearrange(changed, "batch head row -> batch row head 1"), explicit, kept)
     mass = mixed.mass
     if mass is not None and mixed.groups is not None:
-        groups = rearrange(mixed.groups.now(step, values), "batch key group -> batch 1 key group")
+        groups = rearrange(mixed.groups.now(step, value), "batch key group -> batch 1 key group")
         measured = torch.where(changed[..., None], pattern @ groups, _rows_of(mass, index))
         mass = mass.scatter(2, repeat(index[..., 0], "b h row -> b h row g", g=mass.shape[-1]), measured)
     out = rows.contiguous() if everything else mixed.out.scatter(1, at_rows, rows)

@@ -6,10 +6,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What some query rows may see of the keys.
+
+    Attributes:
+        of: The mask and the windows that say so.
+        rows: The positions of the rows.
+        hidden: The keys that they may not see.
+        bias: The addition to their scores; `None` if there is none.
+        blind: The rows that may see nothing, as padding may.
+    """
+
+    of: tuple[Tensor | None, Tensor | None]
+    rows: Int[Tensor, "batch row"]
+    hidden: Bool[Tensor, " batch #head row key"]
+    bias: Float[Tensor, " batch #head row key"] | None
+    blind: Bool[Tensor, " batch #head row 1"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,11 @@ class Call:
             is_causal=self.causal,
             **self.kwargs,
         )[0]
+
+    def view(self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int) -> View:
+        """Return what these query rows may see."""
+        hidden = ~self.allowed(rows, n_keys, n_queries)
+        return View((self.mask, self.windows), rows, hidden, self.bias(rows, n_keys), hidden.all(-1, keepdim=True))
 
     def allowed(
         self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int
@@ -87,3 +111,12 @@ class Call:
         assert self.mask is not None
         mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])[..., :n_keys]
         return mask.gather(2, rows[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
+
+
+def by_key_heads(
+    rows: Float[Tensor, "batch head row inner"], of_keys: Float[Tensor, "batch kv_head inner outer"]
+) -> Float[Tensor, "batch head row outer"]:
+    """Multiply what each head has with what the heads of its group share, without a copy of that for each."""
+    kv = of_keys.shape[1]
+    grouped = rearrange(rows, "batch (kv group) row inner -> batch kv (group row) inner", kv=kv)
+    return rearrange(grouped @ of_keys, "batch kv (group row) outer -> batch (kv group) row outer", row=rows.shape[2])

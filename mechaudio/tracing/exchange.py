@@ -8,7 +8,7 @@ source and no greenlet, so `run(record=...)` may ask for anything in any order a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, no_type_check
 
@@ -23,6 +23,7 @@ from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.tracing.turns import OTHER_THREAD, has_turn, turn_of
 
 if TYPE_CHECKING:
+    from mechaudio.tracing.attention_call import View
     from mechaudio.tracing.head_results import OutputProjection
     from mechaudio.tracing.mass import KeyGroups
 
@@ -56,6 +57,7 @@ class Exchange(Interleaver):
             the product is served, and what says the number.
         projections: Locations of what an output projection of attention is about to mix, receives and gives -> it.
         copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
+        views: What query rows may see, worked out in this run.
         asked: The hook points that trace blocks asked for in this run, in their order.
         has_read: Whether they read one of them.
     """
@@ -79,6 +81,7 @@ class Exchange(Interleaver):
         self._requests = Requests()
         for projection in self.projections.values():
             projection.received = None
+        self.views: dict[Hashable, View] = {}
         self.batch: Any = None
 
     def begin(self) -> None:

@@ -2,8 +2,9 @@
 
 It is measured in one of two ways:
 
-1. on a GPU in half precision, from the logarithms of sums that fused attention works out beside its output: a kernel of
-Triton goes through the keys of the groups and no others (`mass_kernel`);
+1. on a GPU in half precision, from the logarithms of sums that fused attention works out beside its output, where
+asking for them moves no bit of it: a kernel of Triton goes through the keys of the groups and no others
+(`mass_kernel`);
 2. elsewhere, by a second call of fused attention, whose values are indicator columns.
 
 The output comes from the call that the network makes alone, of the same shapes: wider values might be summed by another
@@ -12,6 +13,7 @@ kernel, and the network's output would differ in the last bits on some machines.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -138,21 +140,43 @@ def _kernel() -> Any:
     return sum_weights
 
 
+#: Calls of fused attention, by their shapes -> whether their output is the same where they give their sums, too.
+_EXACT: dict[Hashable, bool] = {}
+
+
 class _LogSums(TorchDispatchMode):
-    """Has fused attention give the logarithms of its sums, which it works out in any case, beside its output."""
+    """Has fused attention give the logarithms of its sums beside its output, where that moves no bit of the output.
+
+    Whether it does is looked at once for calls of the same shapes.
+    """
 
     def __init__(self):
         super().__init__()
         self.value: Float[Tensor, "batch head query_and_more"] | None = None
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        aten = torch.ops.aten
-        if function is aten._scaled_dot_product_efficient_attention.default:
-            args = (*args[:4], True, *args[5:])  # it keeps them only if they are asked for
-        given = function(*args, **(kwargs or {}))
-        if function in (
-            aten._scaled_dot_product_flash_attention.default,
-            aten._scaled_dot_product_efficient_attention.default,
-        ):
+        aten, kwargs = torch.ops.aten, kwargs or {}
+        if function is aten._scaled_dot_product_flash_attention.default:  # which gives them in any case
+            given = function(*args, **kwargs)
             self.value = given[1]
-        return given
+            return given
+        if function not in (
+            aten._scaled_dot_product_efficient_attention.default,
+            aten._scaled_dot_product_cudnn_attention.default,
+        ):
+            return function(*args, **kwargs)
+        shapes = (function, *map(_shape, args), *map(_shape, kwargs.values()))
+        plain = None if _EXACT.get(shapes) else function(*args, **kwargs)
+        if plain is not None and shapes in _EXACT:
+            return plain
+        with_sums = function(*args[:4], True, *args[5:], **kwargs)
+        if plain is not None:
+            _EXACT[shapes] = torch.equal(plain[0], with_sums[0])
+        if _EXACT[shapes]:
+            log_sums = with_sums[1]
+            self.value = log_sums.squeeze(-1) if log_sums.ndim == 4 else log_sums
+        return with_sums if plain is None else plain
+
+
+def _shape(value: Any) -> Hashable:
+    return (value.shape, value.stride(), value.dtype, value.device) if isinstance(value, Tensor) else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -47,6 +48,8 @@ class Part:
         if self.rows is None:
             return value
         if not self._later(value, step):
+            if self._run is not None:
+                return value.narrow(self.axis, *self._run).clone()
             return value.gather(self.axis, _index(value, self.rows.to(value.device, non_blocking=True), self.axis))
         return value.narrow(self.axis, self._newest_place(value, step), 1) if bool(self.newest.any()) else None
 
@@ -55,12 +58,23 @@ class Part:
         if self.rows is None:
             return part
         if not self._later(value, step):
+            if self._run is not None:
+                whole = value.clone()
+                whole.narrow(self.axis, *self._run).copy_(part)
+                return whole
             index = _index(value, self.rows.to(value.device, non_blocking=True), self.axis)
             return value.scatter(self.axis, index, part.to(value.dtype))
         here = self.newest.to(value.device).view(-1, *[1] * (value.ndim - 1))
         newest = self._newest_place(value, step)
         before, now, behind = value.split([newest, 1, value.shape[self.axis] - newest - 1], dim=self.axis)
         return torch.cat([before, torch.where(here, part.to(value.dtype), now), behind], dim=self.axis)
+
+    @cached_property
+    def _run(self) -> tuple[int, int] | None:
+        """The first and the number of rows in a row, the same in every prompt: no index has to go to a GPU."""
+        assert self.rows is not None, "all rows need no place"
+        first, n = int(self.rows[0, 0]), self.rows.shape[1]
+        return (first, n) if torch.equal(self.rows, torch.arange(first, first + n).expand_as(self.rows)) else None
 
     def _newest_place(self, value: Tensor, step: int) -> int:
         """Find the newest position: keys and values are served with all that is cached, empty places behind too."""
