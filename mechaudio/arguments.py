@@ -208,10 +208,8 @@ def check(name: str, given: Any, kind: Any) -> Any:
     what = f"{name}="
     if name == "model" and getattr(kind, "_is_protocol", False) and not isinstance(given, kind):
         raise TypeError(f"{what} is an AudioLM, which ma.load gives; got {_described(given)}")
-    own_text = isinstance(given, (str, np.generic)) and type(given) is not str  # an enum's, say
-    fitting = not own_text and fits(given, kind)
-    value = given if fitting else plain(given, kind)
-    if not fitting and not fits(value, kind):
+    value = plain(given, kind)
+    if not fits(value, kind):
         if any(number != number for number in _numbers_in(value)) and {int, float} & {*classes_in(kind)}:
             raise ValueError(f"{what} takes finite numbers; got {shown(value)}")
         if any(map(beyond_floats, _numbers_in(value))) and {int, float} & {*classes_in(kind)}:

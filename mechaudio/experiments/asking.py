@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import torch
 
-from mechaudio.analyses.streaming import length_of
 from mechaudio.arguments import n_of
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.run_log import Row, digest, task_of
@@ -68,9 +67,9 @@ class Asking:
             raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
 
 
-def measured(model: AudioLM, asking: Asking, window: Sequence[Placed]) -> tuple[list[Placed], list[Row]]:
+def measured(length: Callable[[Placed], int], window: Sequence[Placed]) -> tuple[list[Placed], list[Row]]:
     """The questions with about how long they are; and rows of those whose recording is missing or no sound."""
-    lengths, failed = _each(window, lambda placed: length_of(model, placed.question, asking.condition))
+    lengths, failed = _each(window, length)
     return [replace(placed, length=length) for placed, length in lengths.items()], failed
 
 

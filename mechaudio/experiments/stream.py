@@ -6,28 +6,23 @@ Questions that could not be asked when the log was taken up are tried once more 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from mechaudio.analyses.ahead import Ahead, Waiting
+from mechaudio.analyses.streaming import length_of
 from mechaudio.arguments import n_of
-from mechaudio.audio.clip import AudioClip
-from mechaudio.audio.stored import StoredClip
 from mechaudio.experiments.asking import Asking, Made, Written, in_halves, measured, write_out
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
+from mechaudio.experiments.lookahead import Lookahead, Noted
 from mechaudio.experiments.run_log import Row
 from mechaudio.models.batch import PromptBatch
 from mechaudio.processes import Shared, Work
 from mechaudio.progress import bar
 from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
-
-Noted = TypeVar("Noted")
-
-N_THREADS = 2
-"""Threads that read and digest recordings while the model is busy."""
 
 
 @runtime_checkable
@@ -130,18 +125,12 @@ def go_through(
             be asked or, if `strict`, not all.
     """
     earlier, again = {index for index, known in log.known.items() if known.error}, list[Placed]()
-    noted = list[Future[Noted]]()
     total = len(questions) if isinstance(questions, Sized) else None
+    length = partial(length_of, model, condition=asking.condition)
     with (
         bar(what=what, unit="questions", total=total, progress=progress) as shown,
-        ThreadPoolExecutor(N_THREADS) as threads,
+        Lookahead(length, note) as lookahead,
     ):
-
-        def begin_note(question: AudioQuestion) -> None:
-            recordings = question.recordings
-            noted.append(threads.submit(note, question))
-            if any(isinstance(recording, (AudioClip, StoredClip)) and recording.source for recording in recordings):
-                noted[-1].result()  # what reads or decodes it may bear no second thread, and no fork meanwhile
 
         def show() -> None:
             shown.update(len(log.known) - shown.n)
@@ -168,42 +157,49 @@ def go_through(
         def write(batch: Together) -> Written | None:
             return None if batch.failed else write_out(model, asking, batch.placed)
 
-        def batches_of_all() -> Iterator[Together]:
+        def looked_through() -> Iterator[list[Placed]]:
             for window in windows(questions, max(WINDOW, log.header["batch_size"])):
                 look(window)
-                for placed in window:
-                    begin_note(placed.question)
+                yield window
+
+        def batches_of_all() -> Iterator[Together]:
+            for window in lookahead.windows(looked_through()):
                 new = [placed for placed in window if placed.index not in log.known]
                 for placed in window:
                     if placed.index in log.known:
                         log.check(placed.index, placed.question)
                 again.extend(placed for placed in window if placed.index in earlier)
-                yield from _cut(model, asking, new, log.header)
-            if not noted:
+                yield from _cut(lookahead.length, new, log.header)
+            if not lookahead.n:
                 raise ValueError(NO_QUESTIONS)
-            if log.known and max(log.known) >= len(noted):
+            if log.known and max(log.known) >= lookahead.n:
                 raise ValueError(
-                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and {len(noted)} are "
-                    "given: take it up with the same questions, or give another out="
+                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and {lookahead.n} "
+                    "are given: take it up with the same questions, or give another out="
                 )
+
+        def begin() -> None:
+            log.begin()
+            lookahead.begin()
 
         show()
         waiting = Waiting(what)
         ahead = Ahead(
-            model, write, workers, refers_to=_known_to_both, first=log.forget, meanwhile=log.begin, waiting=waiting
+            model, write, workers, refers_to=_known_to_both, first=log.forget, meanwhile=begin, waiting=waiting
         )
         work: Work[Together] = Work(
             log.shared, number=lambda batch: batch.placed[0].index, is_done=is_done, do=do, ahead=ahead
         )
         with waiting.kept(log.folder):
             work.do_all(batches_of_all())
-            work.do_all(_cut(model, asking, again, log.header, again=True))
+            noted = lookahead.notes()  # no thread is busy where workers are forked anew
+            work.do_all(_cut(lambda placed: length(placed.question), again, log.header, again=True))
     if all(known.error for known in log.known.values()):
         first = log.known[min(log.known)]
         raise ValueError(
             f"none of the {len(noted)} questions could be {words.done}; the first, {first.id!r}: {first.error}"
         )
-    return [each.result() for each in noted]
+    return noted
 
 
 def _known_to_both(batch: Together) -> list[object]:
@@ -212,10 +208,10 @@ def _known_to_both(batch: Together) -> list[object]:
 
 
 def _cut(
-    model: AudioLM, asking: Asking, window: Sequence[Placed], plan: Mapping[str, Any], *, again: bool = False
+    length: Callable[[Placed], int], window: Sequence[Placed], plan: Mapping[str, Any], *, again: bool = False
 ) -> Iterator[Together]:
     """Cut questions that are held into batches; those whose recording is missing, or no sound, are one of their own."""
-    askable, failed = measured(model, asking, window)
+    askable, failed = measured(length, window)
     if failed:
         by_index = {placed.index: placed for placed in window}
         yield Together([by_index[row.index] for row in failed], failed, again)

@@ -97,9 +97,10 @@ def register(
         if site.in_chunks and part.rows is not None:
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
-            if point.keys not in groups:
-                groups[point.keys] = _groups(batch, point.keys)
-            model.exchange.measure_mass(site.module, groups[point.keys])
+            keys = tuple(point.keys)
+            if keys not in groups:
+                groups[keys] = _groups(batch, keys)
+            model.exchange.measure_mass(site.module, groups[keys])
         model.exchange.watch(part.site.location, keep.of(part))
     return effects
 

@@ -205,7 +205,7 @@ import sys
 from mechaudio.cli import parser
 from mechaudio.processes import launch
 given = parser().parse_args(sys.argv[1:])
-print(launch(), given.verb, given.model, given.data, given.n, given.out)
+sys.stdout.write(f"{{launch()}} {{given.verb}} {{given.model}} {{given.data}} {{given.n}} {{given.out}}\\n")
 """
 
 
