@@ -16,7 +16,7 @@ from typing import Any, Literal, SupportsIndex, TypeVar, get_args, get_origin, n
 
 import numpy as np
 
-from mechaudio.kinds import all_int, beyond_floats, classes_in, evaluated, fits, in_words, parts_of, plain
+from mechaudio.kinds import all_int, beyond_floats, classes_in, evaluated, fits, in_words, meant, parts_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -208,8 +208,8 @@ def check(name: str, given: Any, kind: Any) -> Any:
     what = f"{name}="
     if name == "model" and getattr(kind, "_is_protocol", False) and not isinstance(given, kind):
         raise TypeError(f"{what} is an AudioLM, which ma.load gives; got {_described(given)}")
-    value = plain(given, kind)
-    if not fits(value, kind):
+    value, fitting = meant(given, kind)
+    if not fitting:
         if any(number != number for number in _numbers_in(value)) and {int, float} & {*classes_in(kind)}:
             raise ValueError(f"{what} takes finite numbers; got {shown(value)}")
         if any(map(beyond_floats, _numbers_in(value))) and {int, float} & {*classes_in(kind)}:

@@ -57,6 +57,8 @@ CALLED: Mapping[Any, tuple[str, str]] = {
 @no_type_check
 def fits(value: Any, kind: Any) -> bool:
     """Return whether a value is of the kind that an annotation names."""
+    if type(value) is kind:  # most values are, and taking annotations apart costs ten times as much
+        return kind not in (int, float) or (value == value and not beyond_floats(value))
     origin, args = _taken_apart(kind)
     if origin is Annotated:
         return fits(value, args[0])
@@ -131,16 +133,22 @@ def plain(value: Any, kind: Any) -> Any:
             table.
         kind: An evaluated annotation.
     """
+    return meant(value, kind)[0]
+
+
+@no_type_check
+def meant(value: Any, kind: Any) -> tuple[Any, bool]:
+    """A value as `plain` gives it, and whether it is of the kind: going through its parts once tells both."""
     if isinstance(value, (str, np.generic)) and type(value) is not str:
         value = _single(value)
     if value is None or fits(value, kind):
-        return value
+        return value, value is not None or fits(None, kind)
     if getattr(value, "ndim", None) == 0:
         value = _single(value)
     elif kind not in (int, float, bool, str):  # what goes through a generator once has used it up
         value = _listed(value)
-    meant = _as(value, kind)
-    return meant if fits(meant, kind) else value
+    form = _as(value, kind)
+    return (form, True) if fits(form, kind) else (value, False)
 
 
 def whole_number(value: Any) -> int:

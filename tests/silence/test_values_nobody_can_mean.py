@@ -234,6 +234,18 @@ def test_variants_come_from_a_generator_and_a_grid_from_a_column():
         assert ma.grid(ma.ScaleAttention, factor=factors).axes == {"factor": (0.5, 2.0)}
 
 
+def test_the_parts_of_a_list_are_gone_through_once():
+    class Counted(list):
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            return super().__iter__()
+
+    values = Counted([1, 2])
+    assert (scaled(values), values.times) == (3, 2)  # the check and the sum
+
+
 def test_a_set_without_an_order_is_refused_where_order_counts():
     toy = ma.load("toy", prove=False)
     with pytest.raises(TypeError, match="a set has no order, so give a list"):
