@@ -67,7 +67,8 @@ class Column:
 
     def told(self, cell: Cell) -> str:
         """A cell as people read it."""
-        if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        parts = cell if isinstance(cell, tuple) else (cell,)
+        if cell is None or any(isinstance(part, float) and math.isnan(part) for part in parts):
             return "–"
         if isinstance(cell, tuple):
             return f"[{number(100 * cell[0], 1, '+')}, {number(100 * cell[1], 1, '+')}]"

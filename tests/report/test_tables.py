@@ -58,6 +58,8 @@ def test_an_interval_is_two_numbers_for_programs_and_one_cell_for_people():
     assert "| arm | gain (95%) |" in table.to_markdown()
     assert r"a & [-12.5, +50.0] \\" in table.to_latex()
     assert "| b | – |" in table.to_markdown()
+    none = Table("t", "T", "", columns, (("a", (float("nan"), float("nan")), 0.25),))
+    assert (none.shown, none.to_csv().splitlines()[1]) == ((("a", "–"),), "a,,,0.25")
 
 
 def test_rows_that_do_not_fit_and_columns_of_one_name_are_refused():
