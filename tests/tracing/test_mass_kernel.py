@@ -8,6 +8,7 @@ import mechaudio as ma
 from mechaudio.tracing import mass as mass_module
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.mass import KeyGroups, by_columns, mixed_and_mass
+from tests.families import model_inputs, network
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="it is a kernel of a GPU")
 
@@ -60,18 +61,21 @@ def test_its_sums_are_those_of_indicator_columns_and_the_output_keeps_its_bits(
     seen = call.allowed(torch.arange(n, device="cuda").expand(2, -1), n, n)
     weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
     expected = (weights @ groups.marks[:, None].double())[:, :, real]
-    assert (mass[:, :, real].double() - expected).abs().max() < 2**-8
-    assert (mass[:, :, real].double() / expected.clamp(min=1e-12))[expected > 1e-3].sub(1).abs().max() < 2**-7
     columns = by_columns(call, query, key, groups.now(0, key))[:, :, real]
-    off = [float((way.double() - expected).abs().max()) for way in (mass[:, :, real], columns)]
-    assert off[0] <= 1.1 * off[1]
+    for way in (mass[:, :, real], columns):  # rounded to 8 bits; the kernel takes weights of 11
+        assert (way.double() - expected).abs().max() < 2**-8
+        assert (way.double() / expected)[expected > 1e-3].sub(1).abs().max() < 2**-7
 
 
 @gpu
 def test_the_logits_keep_their_bits_and_the_masses_their_values(monkeypatch):
-    model = ma.load("toy", dtype=torch.bfloat16, device="cuda")
-    batch = ma.prompt(model, ma.data.toy_questions.questions(6, seed=0))
-    point = ma.HookPoint("mass", keys=("audio", "question"))
+    net = network("qwen2_audio", torch.bfloat16).to("cuda")
+    model = ma.AudioLM(net, prove=False)
+    batch = {
+        name: value.to("cuda", net.dtype) if value.is_floating_point() else value.to("cuda")
+        for name, value in model_inputs("qwen2_audio").items()
+    }
+    point = ma.HookPoint("mass", keys="audio")
     plain = ma.run(model, batch)
     measured = ma.run(model, batch, record=[point])
     assert torch.equal(measured.logits, plain.logits)
