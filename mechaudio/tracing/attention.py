@@ -199,7 +199,9 @@ def serve_weights(
         mixed = Mixed(call.fused(query, key, value))
     whole = None
     if spot.wants("scores") or spot.wants("pattern"):
-        mixed, whole = _explicit(spot, "", spot.view(None, call, query, key), call, query, key, value, mixed)
+        view = spot.view(None, call, query, key)
+        assert view is not None, "a call has all of its rows"
+        mixed, whole = _explicit(spot, "", view, call, query, key, value, mixed)
     served: set[str] = set()
     while (request := _next_request(spot, served)) is not None:  # a block may ask for further rows while it is served
         served.add(request.name)

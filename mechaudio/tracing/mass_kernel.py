@@ -6,8 +6,10 @@ of which it is given the logarithm. No weight is ever in memory.
 
 from __future__ import annotations
 
-import triton
-import triton.language as tl
+from typing import Any
+
+import triton  # type: ignore[import-not-found]  # it comes with torch for GPUs
+import triton.language as tl  # type: ignore[import-not-found]
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -129,7 +131,8 @@ def sum_weights(
         seen = mask if mask.stride(-1) == 1 else mask.contiguous()
         seen = seen.expand(n_batch, n_heads, *seen.shape[2:])
     masses = query.new_empty(n_batch, n_heads, n_queries, n_groups, dtype=log_sums.dtype)
-    _sum_weights[triton.cdiv(n_queries, ROWS), n_batch * n_heads](
+    launch: Any = _sum_weights
+    launch[triton.cdiv(n_queries, ROWS), n_batch * n_heads](
         query,
         key,
         log_sums,
@@ -150,7 +153,7 @@ def sum_weights(
         d_head,
         scaling,
         causal=causal,
-        masked=0 if seen is None else 1 if seen.dtype.is_floating_point is False else 2,
+        masked=0 if seen is None else 2 if seen.is_floating_point() else 1,
         rows_of_block=ROWS,
         keys_of_block=KEYS,
         width=max(16, triton.next_power_of_2(d_head)),
