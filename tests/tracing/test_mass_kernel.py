@@ -91,3 +91,21 @@ def test_keys_of_groups_are_listed_once_and_in_order():
     places, of_groups = KeyGroups(marks).chosen(torch.device("cpu"))
     assert places.tolist() == [[0, 2, 3], [2, 4, 4]]
     assert of_groups.tolist() == [[[0, 1], [1, 1], [1, 0]], [[0, 1], [0, 0], [0, 0]]]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_listening_for_sums_moves_no_bit_of_the_output(mode):
+    query, key, value = drawn(1, 30, dtype=torch.float32, device="cpu")
+    call = call_of(None)
+    seen = []
+
+    class Listening(mass_module._LogSums):
+        def __torch_dispatch__(self, function, *rest, **options):
+            seen.append(function)
+            return super().__torch_dispatch__(function, *rest, **options)
+
+    with mode():
+        with Listening():
+            listened = call.fused(query, key, value)
+        assert torch.equal(listened, call.fused(query, key, value))
+    assert torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default in seen
