@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# The last notebook takes longest, and begins first.
-NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXECUTED := $(NOTEBOOKS:%=build/%)
 SHOWN := $(NOTEBOOKS:%=docs/%)
 PARALLEL := --numprocesses auto --dist worksteal
@@ -115,14 +114,14 @@ oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that it admi
 		--constraint .venv-oldest/torch.txt --editable '.[dev]'
 	$(call short_way,.venv-oldest)
 
-notebooks: $(EXECUTED) ## Execute the notebooks that changed, or whose code did, and compare with the outputs that they carry
+notebooks: build/notebooks/.executed ## Execute the notebooks that changed, or whose code did, and compare with the outputs that they carry
 	$(BIN)/python notebooks/outputs.py $(EXECUTED)
 	$(BIN)/python -m pytest -q $(UNTYPED) tests/notebook/test_explorer_in_jupyterlab.py
 	@echo "Executed, and as they carry it: $(notdir $(EXECUTED))"
 
-outputs: $(EXECUTED) ## Execute them likewise, and have them carry what they give
+outputs: build/notebooks/.executed ## Execute them likewise, and have them carry what they give
 	$(BIN)/python notebooks/outputs.py --write $(EXECUTED)
-	@touch $(EXECUTED)
+	@touch $<
 
 docs: $(VENV)/.installed-docs $(SHOWN) ## Build the documentation into site, warnings being errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -148,9 +147,11 @@ clean: ## Remove everything that was made, except environments
 	rm -rf build dist site reports docs/notebooks *.egg-info .*_cache
 	find mechaudio tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# This plotly renderer leaves figures as data, which are drawn where a notebook is to carry them.
-build/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) $(VENV)/.installed-notebooks
-	PLOTLY_RENDERER=plotly_mimetype $(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $<
+# This plotly renderer leaves figures as data, which are drawn where a notebook is to carry them. One process executes
+# the notebooks that changed, or all where the code did: to import the library takes longer than most of them.
+build/notebooks/.executed: $(NOTEBOOKS) notebooks/execute.py $(SOURCES) $(VENV)/.installed-notebooks
+	PLOTLY_RENDERER=plotly_mimetype $(BIN)/python notebooks/execute.py $(if $(filter-out $(NOTEBOOKS),$?),$(NOTEBOOKS),$?)
+	@touch $@
 
 # The documentation shows the notebooks with what they carry.
 docs/notebooks/%.ipynb: notebooks/%.ipynb

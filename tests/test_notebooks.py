@@ -174,5 +174,5 @@ def test_the_command_says_all_differences_and_fails(tmp_path, capsys):
     run.write_text(json.dumps(fresh), encoding="utf-8")
     assert OUTPUTS["main"]([str(run)]) == 1
     errors = capsys.readouterr().err
-    assert f"{PATHS[0].name}, code cell 3 (`questions = ma.data.soundscapes.questions(24, seed=5)`) carries" in errors
+    assert f"{PATHS[0].name}, code cell 3 (`questions = ma.data.soundscapes.questions(16, seed=5)`) carries" in errors
     assert "`make outputs` has the notebooks carry what it gives" in errors
