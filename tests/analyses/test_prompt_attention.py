@@ -14,7 +14,7 @@ from tests.families import network, noise, processor
 
 @pytest.fixture(scope="module")
 def batch(tiny):
-    return ma.prompt(tiny, ma.data.soundscapes.questions(1, seed=3))
+    return ma.prompt(tiny, ma.data.soundscapes.questions(1, seed=3, duration=4.0))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def bound(weights):
 
 def test_every_row_is_kept_within_the_bound_that_the_module_promises(tiny, batch, found):
     weights = exact(tiny, batch)
-    assert found.weights.shape == weights.shape == (289, 6, 8, 289)
+    assert found.weights.shape == weights.shape == (139, 6, 8, 139)
     assert np.all(np.abs(found.weights - weights) <= bound(weights))
     assert np.abs(found.weights - weights).max() > 1e-4  # so the bound says something
 
@@ -46,19 +46,19 @@ def test_a_byte_is_the_root_of_the_share_of_the_largest_weight():
 
 
 def test_rows_are_chosen_by_position_from_either_end_and_interventions_act(tiny, batch, found):
-    last = prompt_attention(tiny, batch, queries=[-1, 270])
-    assert last.queries == (270, 288)
-    assert np.abs(last.cells.astype(int) - found.cells[[270, 288]]).max() <= 1  # where a half is rounded either way
+    last = prompt_attention(tiny, batch, queries=[-1, 120])
+    assert last.queries == (120, 138)
+    assert np.abs(last.cells.astype(int) - found.cells[[120, 138]]).max() <= 1  # where a half is rounded either way
     deaf = prompt_attention(tiny, batch, queries=[-1], interventions=[ma.KnockOutAttention()])
     audio = [position for position, role in enumerate(deaf.roles) if role == "audio"]
-    assert len(audio) == 250
+    assert len(audio) == 100
     assert not deaf.weights[..., audio].any()
     assert deaf.weights.sum() == pytest.approx(48, rel=0.01)
 
 
 def test_of_a_large_model_the_last_rows_are_kept(tiny, batch, monkeypatch):
-    monkeypatch.setattr(sys.modules[PromptAttention.__module__], "LARGEST", 3 * 48 * 289)
-    assert prompt_attention(tiny, batch).queries == (286, 287, 288)
+    monkeypatch.setattr(sys.modules[PromptAttention.__module__], "LARGEST", 3 * 48 * 139)
+    assert prompt_attention(tiny, batch).queries == (136, 137, 138)
 
 
 def test_padding_is_named_and_has_no_row(tiny):
@@ -77,7 +77,7 @@ def test_audio_tokens_hear_their_seconds_and_text_hears_nothing(found):
     first = found.roles.index("audio")
     assert found.heard[first : first + 2] == (((0.0, 0.04),), ((0.04, 0.08),))
     assert {heard for heard, role in zip(found.heard, found.roles, strict=True) if role != "audio"} == {()}
-    assert found.clips == (10.0,)
+    assert found.clips == (4.0,)
     assert found.tokens[first - 1] == "<|audio_bos|>"
 
 
@@ -101,7 +101,7 @@ def test_layers_without_attention_are_nan():
 
 
 def test_several_prompts_are_refused(tiny):
-    batch = ma.prompt(tiny, ma.data.soundscapes.questions(2, seed=3))
+    batch = ma.prompt(tiny, ma.data.soundscapes.questions(2, seed=3, duration=4.0))
     with pytest.raises(ValueError, match=r"one prompt is read at a time, got 2: take one, batch\[0\]"):
         prompt_attention(tiny, batch)
 
@@ -110,5 +110,5 @@ def test_it_is_saved_and_loaded_and_comes_as_a_table(found, tmp_path):
     loaded = PromptAttention.load(found.save(tmp_path / "pattern"))
     np.testing.assert_array_equal(loaded.cells, found.cells)
     assert loaded.heard == found.heard
-    assert repr(loaded) == "<PromptAttention of 289 queries, 6 layers, 8 heads, 289 keys>"
-    assert len(loaded.to_pandas()) == 289 * 6 * 8
+    assert repr(loaded) == "<PromptAttention of 139 queries, 6 layers, 8 heads, 139 keys>"
+    assert len(loaded.to_pandas()) == 139 * 6 * 8

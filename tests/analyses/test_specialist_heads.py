@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, false_discovery_control, nct, pointbiserialr, t
 
 import mechaudio as ma
-from mechaudio.analyses import attention_and_answers, score_heads, specialist_heads
+from mechaudio.analyses import score_heads, specialist_heads
 from mechaudio.data.toy_questions import questions
 from mechaudio.models.toy.planted import PLANTED
 from tests.analyses.measured import measured, noise
@@ -18,8 +18,14 @@ STILL = r"heads give the audio the same share of attention in every question"
 
 
 @pytest.fixture(scope="module")
-def heard(toy):
-    return attention_and_answers(toy, questions(200, seed=0), batch_size=20)
+def planted(toy):
+    with pytest.warns(UserWarning, match=STILL):
+        return specialist_heads(toy, questions(200, seed=0), batch_size=20)
+
+
+@pytest.fixture(scope="module")
+def heard(planted):
+    return planted.measured
 
 
 def test_every_correlation_is_scipys_and_that_of_the_formula():
@@ -35,9 +41,8 @@ def test_every_correlation_is_scipys_and_that_of_the_formula():
     np.testing.assert_allclose(scores.q.ravel(), false_discovery_control(scores.p.ravel()))
 
 
-def test_the_planted_listening_head_is_first_and_the_decoy_is_not_significant(toy):
-    with pytest.warns(UserWarning, match=STILL):
-        scores = specialist_heads(toy, questions(200, seed=0), batch_size=20)
+def test_the_planted_listening_head_is_first_and_the_decoy_is_not_significant(planted):
+    scores = planted
     assert scores.top(1) == (PLANTED.listening,)
     assert scores.r[PLANTED.listening] > 0.6
     assert scores.low[PLANTED.listening] > 0.5

@@ -162,7 +162,7 @@ def test_every_function_that_can_measures_words_that_begin_alike_and_others_say_
 
 
 def test_what_writes_questions_out_again_refuses_conversations_and_keeps_a_layout(tiny, tmp_path):
-    made = ma.data.soundscapes.questions(2, seed=11)
+    made = ma.data.soundscapes.questions(2, seed=11, duration=4.0)
     turn = [{"type": "audio", "audio": made[0].audio}, {"type": "text", "text": "What do you hear?"}]
     first = {"role": "user", "content": "What starts first?"}
     turns = [first, {"role": "assistant", "content": "chirp"}, {"role": "user", "content": turn}]
@@ -404,7 +404,7 @@ def test_estimates_of_whole_texts_are_finite_differences_of_patching(tiny, quest
 
 @pytest.mark.parametrize("method", ["gradient", "integrated", "eap-ig", "atp*"])
 def test_estimates_of_all_tokens_of_one_word_are_those_of_its_first(tiny, questions, method):
-    made = ma.data.soundscapes.questions(2, seed=11)[:1]
+    made = ma.data.soundscapes.questions(2, seed=11, duration=4.0)[:1]
     batch = ma.prompt(tiny, [*made, *questions[:1]])
     options = {"over": ("layer", "role"), "layers": [4], "method": method, "steps": 2, "metric": "probability"}
     first = ma.analyses.attribution_patching(tiny, batch.aimed(target=[None, "chirp"]), **options)
@@ -415,7 +415,9 @@ def test_estimates_of_all_tokens_of_one_word_are_those_of_its_first(tiny, questi
 
 @pytest.mark.parametrize("hook_point", ["resid_pre", pytest.param("scores", marks=pytest.mark.whole)])
 def test_places_of_a_layer_add_up_to_patching_it_for_whole_texts(tiny, questions, hook_point):
-    long = [replace(questions[0], audio=ma.data.soundscapes.question(0, 11).audio)]  # eight steps follow its effect
+    long = [
+        replace(questions[0], audio=ma.data.soundscapes.question(0, 3, duration=4.0).audio)
+    ]  # eight steps follow its effect
     options = {"target": TEXTS[0], "foil": TEXTS[1], "hook_point": hook_point, "layers": [4], "progress": False}
     exact = ma.analyses.activation_patching(tiny, long, over=("layer",), **options)
     parts = ma.analyses.attribution_patching(
@@ -455,7 +457,7 @@ def test_classes_estimate_what_little_patches_do_to_whole_texts(name, hook_point
 @pytest.mark.parametrize("receiver", ["logits", ("k", 3, 0)])
 def test_paths_to_all_tokens_of_one_word_are_those_to_its_first(tiny, questions, receiver):
     options = {"receiver": receiver, "sender": [("head", 1, 0), "embed"], "progress": False}
-    made = ma.data.soundscapes.questions(2, seed=11)[:1]
+    made = ma.data.soundscapes.questions(2, seed=11, duration=4.0)[:1]
     batch = ma.prompt(tiny, [*made, *questions[:1]])
     first = ma.analyses.path_patching(tiny, batch.aimed(target=[None, "chirp"]), **options)
     whole = ma.analyses.path_patching(tiny, batch.aimed(target=[None, "chirp"], whole=True), **options)
@@ -524,7 +526,7 @@ def test_each_question_has_words_of_its_own_across_batches(tiny, questions):
 
 
 def test_a_target_stands_in_the_place_of_letters_where_there_are_choices(tiny, questions):
-    made = ma.data.soundscapes.questions(1, seed=11)
+    made = ma.data.soundscapes.questions(1, seed=11, duration=4.0)
     mixed = ma.prompt(tiny, [*made, questions[0]])
     swept = ma.sweep(tiny, mixed, [[]], progress=False)
     letters = ma.sweep(tiny, ma.prompt(tiny, made), [[]], progress=False)
@@ -542,7 +544,7 @@ def test_a_target_stands_in_the_place_of_letters_where_there_are_choices(tiny, q
 def test_what_cannot_be_measured_is_refused_with_the_way(tiny, questions):
     batch = ma.prompt(tiny, questions)
     bare = ma.prompt(tiny, [ma.AudioQuestion(audio=questions[0].audio, text="What do you hear?", id="bare")])
-    made = ma.prompt(tiny, ma.data.soundscapes.questions(1, seed=11))
+    made = ma.prompt(tiny, ma.data.soundscapes.questions(1, seed=11, duration=4.0))
     for prompts, words, said in (
         (
             batch,

@@ -9,12 +9,12 @@ from mechaudio.analyses import logit_lens, tuned_lens
 from mechaudio.data.toy_questions import questions as toy_questions
 from tests.families import unchecked_types
 
-HOW = {"steps": 20, "batch_size": 4, "rows": 64, "positions": "audio+last", "progress": False}
+HOW = {"steps": 12, "batch_size": 4, "rows": 64, "positions": "audio+last", "progress": False}
 
 
 @pytest.fixture(scope="module")
 def questions():
-    return ma.data.soundscapes.questions(16, seed=2, duration=2.0)
+    return ma.data.soundscapes.questions(10, seed=2, duration=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_before_the_first_step_it_is_the_plain_lens(tiny, questions, lens):
         logit_lens(tiny, batch, lens=untrained).choice_logits, logit_lens(tiny, batch).choice_logits
     )
 
-    first = tuned_lens(tiny, questions, **{**HOW, "steps": 1, "batch_size": 16, "rows": 10_000})
+    first = tuned_lens(tiny, questions, **{**HOW, "steps": 1, "batch_size": 10, "rows": 10_000})
     trained_on = [question for question in questions if question.id in first.trained_on]
     plain = logit_lens(tiny, trained_on, positions=HOW["positions"]).kl[:, :-1]
     np.testing.assert_allclose(first.loss[0], plain.mean((0, 2)), rtol=1e-3)
@@ -61,7 +61,7 @@ def test_the_last_depth_is_the_output_and_has_no_translator(tiny, questions, len
 def test_the_same_seed_trains_the_same_lens_and_leaves_the_network_alone(tiny, questions):
     before = {name: value.clone() for name, value in tiny.network.state_dict().items()}
     how = {**HOW, "steps": 2}
-    one, other, third = (tuned_lens(tiny, questions, seed=seed, **how) for seed in (0, 0, 3))
+    one, other, third = (tuned_lens(tiny, questions[:6], seed=seed, **how) for seed in (0, 0, 3))
     np.testing.assert_array_equal(one.weight, other.weight)
     assert not np.array_equal(one.weight, third.weight)
     for name, value in tiny.network.state_dict().items():
@@ -85,7 +85,7 @@ def test_what_is_saved_is_loaded(lens, tmp_path):
 def test_a_lens_of_another_model_is_refused(lens):
     toy = ma.load("toy", prove=False)
     with pytest.raises(
-        ValueError, match="this lens was trained on 'tiny' with 6 depths of width 128, and the model is"
+        ValueError, match=r"this lens was trained on '.*tiny.*' with 6 depths of width 128, and the model is"
     ):
         logit_lens(toy, toy_questions(1, seed=0), lens=lens)
 

@@ -15,6 +15,7 @@ from mechaudio.data.toy_questions import questions
 from mechaudio.models.toy.planted import PLANTED
 from mechaudio.tracing.choice_logits import choice_logits
 from tests.families import ASKED, network, noise, processor, unchecked_types
+from tests.shorter import shorter
 
 HEARS = PLANTED.listening
 
@@ -60,7 +61,7 @@ def test_where_everything_behind_is_a_line_the_estimate_is_the_effect(
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "qk-fix"])
 def test_the_planted_head_is_found(toy, asked, method):
-    found = attribution_patching(toy, asked, over=("layer", "head"), method=method)
+    found = attribution_patching(toy, asked, over=("layer", "head"), method=method, steps=4)
     (place, _), *_ = found.top(1)
     assert (place["layer"], place["head"]) == HEARS
 
@@ -68,7 +69,9 @@ def test_the_planted_head_is_found(toy, asked, method):
 @pytest.mark.parametrize("hook_point", ["resid_pre", "v", "embed"])
 def test_the_planted_second_is_found(toy, asked, hook_point):
     over = ("second",) if hook_point == "embed" else ("layer", "second")
-    found = attribution_patching(toy, asked, over=over, hook_point=hook_point, method="integrated", direction="noising")
+    found = attribution_patching(
+        toy, asked, over=over, hook_point=hook_point, method="integrated", steps=4, direction="noising"
+    )
     layer = HEARS[0] - (hook_point == "resid_pre")
     effects = found.change if hook_point == "embed" else found.change[layer]
     for index, question in enumerate(asked):
@@ -177,7 +180,7 @@ def test_effects_that_cancel_have_no_gradient_and_dropping_layers_finds_them(sce
     All is worked out from runs alone: the change of the normed last row for a small step from base to source, with all
     layers computed anew, or with one of them held at what it adds in the base run.
     """
-    model, (layer, head) = ma.load("tiny", prove=False), LATER[hook_point]
+    model, (layer, head) = shorter(), LATER[hook_point]
     pair = contrast(model, scenes[:1])
     at = ma.HookPoint(hook_point, layers=[layer])
     added = ["attn_out", "mlp_out"]
