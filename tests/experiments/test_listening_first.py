@@ -32,7 +32,7 @@ def toys():
 
 @pytest.fixture(scope="module")
 def asked():
-    return ma.data.toy_questions.questions(32, seed=0)
+    return ma.data.toy_questions.questions(24, seed=0)
 
 
 def temporal(model, asked, queries):

@@ -19,7 +19,7 @@ SETTINGS = MataSettings(alphas=(0.1, 2.0), n_measured=4, max_new_tokens=3, seed=
 
 @pytest.fixture(scope="module")
 def asked():
-    found = questions(30, seed=4)
+    found = questions(20, seed=4)
     return [replace(one, meta=dict(one.meta) | {"task": ("a", "b")[place % 3 == 0]}) for place, one in enumerate(found)]
 
 
@@ -128,7 +128,7 @@ def test_written_answers_are_of_the_half_that_reports_with_the_readings_and_the_
 def test_groups_are_of_the_questions(study):
     told = {row.name: row.change for row in study.by_group(study.readings[0].arm)}
     assert set(told) == {"all", "a", "b"}
-    assert told["a"].n + told["b"].n == told["all"].n == 30
+    assert told["a"].n + told["b"].n == told["all"].n == 20
 
 
 def test_scores_below_zero_decide_what_multiplying_does(toy, asked):

@@ -11,13 +11,19 @@ from mechaudio.experiments import specialists_study
 from mechaudio.experiments.listen import listen
 from mechaudio.metrics import captions
 from mechaudio.viz import choice_probabilities
+from tests.shorter import shorter
 
 N_TOKENS = 4
 
 
 @pytest.fixture(scope="module")
+def tiny():
+    return shorter()
+
+
+@pytest.fixture(scope="module")
 def made():
-    return ma.data.soundscapes.questions(6, seed=11)
+    return ma.data.soundscapes.questions(6, seed=11, duration=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ def test_prompts_measured_on_words_are_not_asked_again_with_the_words_as_choices
 
 
 def test_rows_that_listen_are_found_behind_prompts_as_they_are(tiny):
-    made = ma.data.soundscapes.questions(8, seed=3)
+    made = ma.data.soundscapes.questions(8, seed=3, duration=4.0)
     first = [question.caption.split()[0] for question in made]  # a caption begins with what sounds first
     unanswered = [
         replace(question, choices=(), answer=None, text="Describe the sound events.", meta={}) for question in made

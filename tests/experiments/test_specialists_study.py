@@ -33,7 +33,7 @@ SMALL = SpecialistsSettings(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), dra
 
 @pytest.fixture(scope="module")
 def asked():
-    found = toy_questions(70, seed=0)
+    found = toy_questions(44, seed=0)
     tasks = ("loud", "faint")
     return [replace(one, meta=dict(one.meta) | {"task": tasks[one.meta["level"] < -15]}) for one in found]
 
@@ -100,7 +100,7 @@ def test_groups_are_those_of_the_questions(asked, study):
 def test_it_is_kept_and_reads_the_same(study, tmp_path):
     back = SpecialistsStudy.load(study.save(tmp_path))
     assert str(back) == str(study)
-    assert repr(back) == f"<SpecialistsStudy of 70 questions ({study.chooses.sum()} choose, " + (
+    assert repr(back) == f"<SpecialistsStudy of 44 questions ({study.chooses.sum()} choose, " + (
         f"{(~study.chooses).sum()} report), 0 not asked>"
     )
     assert [table.to_json() for table in specialists_tables(back)] == [
@@ -221,7 +221,7 @@ def guessing():
 
 def of_corpus(model, corpus, seed):
     few = SpecialistsSettings(ks=(2,), strengths=(1.0,), norms=("pre",), draws=5, steering_draws=1, seed=seed)
-    return specialists_study(model, corpus, settings=few, batch_size=6)
+    return specialists_study(model, corpus, settings=few, batch_size=14)
 
 
 @pytest.mark.whole

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*heads give the audio the same 
 
 @pytest.fixture(scope="module")
 def asked():
-    return toy_questions.questions(60, seed=11)
+    return toy_questions.questions(44, seed=11)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_every_bar_says_how_many_questions_there_will_be(study, bars):
         ("where it listens", choose),
         ("audio and silence", choose),
         ("steering", choose),
-        ("steering", 60 - choose),
+        ("steering", 44 - choose),
     ]
 
 
