@@ -48,16 +48,18 @@ def test_a_count_is_put_into_words():
 
 
 def test_no_text_puts_a_plural_behind_a_count_that_may_be_one():
-    plurals = set()
+    plurals, noun = set(), re.compile(rf" (?:[a-z-]+ )?(?:{COUNTED})\b")
     for module in Path(ma.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             parts = node.values if isinstance(node, ast.JoinedStr) else []
             for before, count, behind in zip([None, *parts], parts, parts[1:], strict=False):
                 if not isinstance(count, ast.FormattedValue) or not isinstance(behind, ast.Constant):
                     continue
+                if not noun.match(behind.value):
+                    continue
                 share = isinstance(before, ast.Constant) and re.search(r"\bof (the )?$", before.value)  # "1 of 1 heads"
-                number, noun = ast.unparse(count.value), re.match(rf" (?:[a-z-]+ )?(?:{COUNTED})\b", behind.value)
+                number = ast.unparse(count.value)
                 counts = re.search(r"^len\(|\bn_(?!of)|\bn$|sum\(\)$|size$|count$", number)
-                if counts and noun and not share:
+                if counts and not share:
                     plurals.add((module.name, number))
     assert plurals == SEVERAL
