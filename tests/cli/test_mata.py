@@ -10,20 +10,15 @@ from mechaudio.cli import main
 from mechaudio.cli.mata import MAPPINGS
 from mechaudio.experiments.mata_arms import Mapping
 from mechaudio.experiments.mata_study import MataStudy
-from mechaudio.report import figures
 from mechaudio.viz import mata_attention, mata_layers
-from tests.cli.pages import command_on
+from tests.cli.pages import assert_json_has_the_tables, command_on, made_in
 
 WORDS = ["mata", "--model", "toy", "--data", "toy", "--n", "12", "--seed", "3", "--max-new-tokens", "2", "--out"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("mata")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "browser", lambda: None)
-        assert main([*WORDS, str(out)]) == 0
-    return out
+    return made_in(tmp_path_factory.mktemp("mata"), WORDS[:-1])
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +28,10 @@ def study(folder):
 
 def table(folder, name):
     return json.loads((folder / "tables" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+
+
+def test_as_json_it_has_the_tables_that_it_writes(folder):
+    assert_json_has_the_tables(folder)
 
 
 @pytest.mark.whole

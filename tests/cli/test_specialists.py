@@ -6,8 +6,8 @@ import pytest
 
 from mechaudio.cli import main
 from mechaudio.experiments.specialists_study import SpecialistsStudy
-from mechaudio.report import figures, specialists_findings, specialists_tables
-from tests.cli.pages import command_on
+from mechaudio.report import specialists_findings, specialists_tables
+from tests.cli.pages import assert_json_has_the_tables, command_on, made_in
 
 COMMAND = ["specialists", "--model", "toy", "--data", "toy", "--n", "26", "--seed", "3", "--k", "1"]
 
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.whole  # the commands of the other studies make tables,
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    out = tmp_path_factory.mktemp("specialists")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "browser", lambda: None)
-        with pytest.warns(UserWarning, match="the same share of attention"):
-            assert main([*COMMAND, "--out", str(out)]) == 0
-    return out
+    with pytest.warns(UserWarning, match="the same share of attention"):
+        return made_in(tmp_path_factory.mktemp("specialists"), COMMAND)
+
+
+def test_as_json_it_has_the_tables_that_it_writes(folder):
+    assert_json_has_the_tables(folder)
 
 
 def test_the_tables_hold_what_the_result_says(folder):

@@ -234,13 +234,10 @@ def test_evaluate_as_json_has_a_row_per_question_beside_its_counts(capsys, tmp_p
     assert told["provenance"]["settings"]["data"] == "soundscapes"
 
 
-@pytest.mark.filterwarnings("ignore:.* heads give the audio the same share of attention")
 @pytest.mark.parametrize(
-    "words",
+    "words",  # those of the other studies are held to it where their commands run
     [
         pytest.param(["temporal", "--n", "6", "--factors", "0.5", "--biases", "2"], marks=pytest.mark.whole),
-        pytest.param(["specialists", "--n", "26", "--k", "1"], marks=pytest.mark.whole),
-        pytest.param(["mata", "--n", "12", "--no-generate"], marks=pytest.mark.whole),
         ["patch", "--n", "2", "--over", "layer"],
         ["listens", "--n", "2"],
     ],
