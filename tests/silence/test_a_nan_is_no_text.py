@@ -10,6 +10,7 @@ import torch
 import mechaudio as ma
 from mechaudio.metrics.choices import NO_TEXT
 from mechaudio.tracing.decoding import NO_TOKEN, Unclear
+from tests.shorter import shorter
 
 NAN = math.nan
 
@@ -24,6 +25,11 @@ def of_row(row, value):
 LOST = ma.Edit(ma.HookPoint("resid_post", layers=[3]), lambda resid: resid * NAN)
 ONE_LOST = ma.Edit(ma.HookPoint("resid_post", layers=[3]), of_row(1, NAN))
 ALL_INFINITE = ma.Edit(ma.HookPoint("logits"), lambda logits: logits.fill_(math.inf).clone())
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return shorter()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,7 @@ def test_a_run_names_what_it_kept_that_is_nan_and_whose_it_is(tiny, batch):
 
 @pytest.mark.filterwarnings("ignore:.* holds NaN")
 def test_analyses_of_a_network_that_gives_nan_say_so_or_refuse(questions):
-    model = ma.load("tiny", prove=False)
+    model = shorter()
     with torch.no_grad():
         model.network.get_submodule("model.language_model.layers.3.mlp.down_proj").weight[0, 0] = NAN
     for measure in (
