@@ -35,13 +35,6 @@ def clip(tmp_path):
     return path
 
 
-def test_help_lists_the_verbs_and_loads_no_torch():
-    code = "import sys; from mechaudio.cli import parser; print(parser().format_help()); print('torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert all(verb in told for verb in ("demo", "listen", "models", "check", "evaluate"))
-    assert told.endswith("False\n")
-
-
 def test_models_lists_every_class_with_its_checkpoints(capsys):
     assert main(["models"]) == 0
     told = capsys.readouterr().out

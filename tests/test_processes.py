@@ -1,9 +1,7 @@
 """Who a process is among several, and how they take turns."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
@@ -22,31 +20,25 @@ def launched(monkeypatch):
     return become
 
 
-#: Takes a byte of a folder's locks, says so, and keeps it until it is told to end.
-HOLDER = textwrap.dedent("""
-    import sys
-    from pathlib import Path
-    from mechaudio.processes import Shared
-    with Shared(Path(sys.argv[1])) as shared:
-        print(shared.take(int(sys.argv[2])), flush=True)
-        sys.stdin.read()
-""")
+def hold(folder, unit, holding):
+    """Take a byte of a folder's locks, say so, and keep it until this process is killed."""
+    os.environ.update(RANK="1", WORLD_SIZE="2")
+    with Shared(folder) as shared:
+        holding.send(shared.take(unit))
+        holding.poll(None)
 
 
 @pytest.fixture
 def held(tmp_path):
     """Has another process take batch 3 of a folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path), "3"],
-        env=os.environ | {"RANK": "1", "WORLD_SIZE": "2"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "True\n"
+    forking = multiprocessing.get_context("fork")
+    here, there = forking.Pipe()
+    process = forking.Process(target=hold, args=(tmp_path, 3, there), daemon=True)
+    process.start()
+    assert here.recv() is True
     yield process
     process.kill()
-    process.communicate()
+    process.join()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +146,7 @@ def test_what_a_process_keeps_for_too_long_is_done_here_as_well(launched, tmp_pa
         with pytest.warns(UserWarning, match="another process has had batch 3 for 0 seconds without writing anything"):
             work.do_all([3])
     assert order == [3]
-    assert held.poll() is None
+    assert held.is_alive()
 
 
 def test_a_unit_that_fails_is_free_for_others(launched, tmp_path):

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -229,13 +227,3 @@ def test_recordings_are_not_opened():
 def test_what_cannot_be_built_from_is_refused(arguments, error, message):
     with unchecked_types(), pytest.raises(error, match=message):
         build(**{"clips": [clip()]} | arguments)
-
-
-def test_building_and_loading_need_no_torch():
-    program = (
-        "import sys, mechaudio as ma\n"
-        "ma.temporal.build(ma.data.soundscapes.clips(2, 0, duration=4.0))\n"
-        "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
-    )
-    fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert fresh.stdout.strip() == "[]"
