@@ -152,7 +152,11 @@ def browser(*flags: str):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         socket = None
         try:
-            socket = websocket.create_connection(_address(Path(profile), process), timeout=PATIENCE)
+            socket = websocket.create_connection(
+                _address(Path(profile), process),
+                timeout=PATIENCE,
+                skip_utf8_validation=True,  # seconds, of a whole page
+            )
             yield Tab(socket)
         finally:
             if socket is not None:
