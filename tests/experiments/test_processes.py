@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,8 +67,11 @@ def specialists(model, asked, out):
 
 def written(out):
     """Count the parts and lines of a run that are on disk."""
-    parts = len([*out.rglob("0*/result.json"), *out.glob("shard-*")])
-    return parts + sum(log.read_bytes().count(b"\n") for log in out.rglob("answers*.jsonl"))
+    # Folders come and go while they are walked through, which os.walk allows.
+    files = [Path(folder, name) for folder, _, names in os.walk(out) for name in names]
+    parts = [file for file in files if file.name == JSON_NAME and file.parent.name.startswith("0")]
+    logs = [file for file in files if file.match("answers*.jsonl")]
+    return len([*parts, *out.glob("shard-*")]) + sum(log.read_bytes().count(b"\n") for log in logs)
 
 
 def forked(rank, n, job, *given):
