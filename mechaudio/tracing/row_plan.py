@@ -51,7 +51,9 @@ class Part:
             if self._run is not None:
                 return value.narrow(self.axis, *self._run).clone()
             return value.gather(self.axis, _index(value, self.rows.to(value.device, non_blocking=True), self.axis))
-        return value.narrow(self.axis, self._newest_place(value, step), 1) if bool(self.newest.any()) else None
+        if not bool(self.newest.any()):
+            return None
+        return value.narrow(self.axis, self._newest_place(value, step), 1).clone()  # without all that is cached
 
     def put(self, value: Tensor, part: Tensor, step: int) -> Tensor:
         """Replace this part of what is served."""
@@ -59,9 +61,8 @@ class Part:
             return part
         if not self._later(value, step):
             if self._run is not None:
-                whole = value.clone()
-                whole.narrow(self.axis, *self._run).copy_(part)
-                return whole
+                first, n = self._run
+                return value.slice_scatter(part.to(value.dtype), self.axis, first, first + n)
             index = _index(value, self.rows.to(value.device, non_blocking=True), self.axis)
             return value.scatter(self.axis, index, part.to(value.dtype))
         here = self.newest.to(value.device).view(-1, *[1] * (value.ndim - 1))
@@ -71,8 +72,13 @@ class Part:
 
     @cached_property
     def _run(self) -> tuple[int, int] | None:
-        """The first and the number of rows in a row, the same in every prompt: no index has to go to a GPU."""
-        assert self.rows is not None, "all rows need no place"
+        """The first row and the number of rows, if they follow one another and are the same in every prompt.
+
+        They need no index, which would have to go to a GPU.
+        """
+        assert self.rows is not None, "all rows need no index"
+        if not self.rows.numel():
+            return None
         first, n = int(self.rows[0, 0]), self.rows.shape[1]
         return (first, n) if torch.equal(self.rows, torch.arange(first, first + n).expand_as(self.rows)) else None
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import mechaudio as ma
+from mechaudio.tracing.row_plan import Part
 from tests.families import model_inputs, network
 
 
@@ -38,6 +39,7 @@ def test_only_the_newest_key_or_value_is_read_and_changed_at_a_new_token(model, 
     )
     assert torch.equal(same.tokens, clean.tokens)
     for step, (before, read) in enumerate(zip(clean.steps, same.steps, strict=True)):
+        assert read[point, 1].untyped_storage().nbytes() == read[point, 1].nbytes  # the others are not kept alive
         torch.testing.assert_close(read["logits"], before["logits"])
         newest = before[point, 1][:, n + step - 1 : n + step]
         torch.testing.assert_close(read[point, 1], newest)
@@ -47,3 +49,19 @@ def test_only_the_newest_key_or_value_is_read_and_changed_at_a_new_token(model, 
         changed, usual = doubled.steps[1][point, 1], clean.steps[1][point, 1]
         torch.testing.assert_close(changed[:, : n - 1], usual[:, : n - 1])
         torch.testing.assert_close(changed[:, n + 1 :], usual[:, n + 1 :])
+
+
+@pytest.mark.parametrize("rows", [[[1, 2], [1, 2]], [[1, 3], [0, 1]], [[], []]])
+def test_rows_are_taken_as_copies_and_put_back_whether_or_not_they_follow_one_another(rows):
+    chosen = torch.tensor(rows, dtype=torch.long)
+    part = Part(None, 1, chosen, torch.zeros(2, dtype=torch.bool), 4)
+    value = torch.arange(24.0).reshape(2, 4, 3)
+    taken = part.take(value, 0)
+    assert torch.equal(taken, torch.stack([value[prompt, chosen[prompt]] for prompt in range(2)]))
+    put = part.put(value, -taken, 0)
+    taken.zero_()
+    assert torch.equal(value, torch.arange(24.0).reshape(2, 4, 3))
+    assert torch.equal(part.take(put, 0), torch.stack([-value[prompt, chosen[prompt]] for prompt in range(2)]))
+    if rows[0]:
+        with pytest.raises(RuntimeError):  # one row for two
+            part.put(value, value[:, :1], 0)
