@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from mechaudio.tracing.attention_call import Call, View, by_key_heads
+from mechaudio.tracing.attention_call import Call, View, by_key_heads, unchanged
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.mass import KeyGroups, fused_width, mixed_and_mass
 from mechaudio.tracing.requests import RowRequest
@@ -74,16 +74,17 @@ class Spot:
         Layers in a row mostly have one mask, which is looked at once.
         """
         exchange, sizes = self.exchange, (query.shape[0], query.shape[2])
-        content = None if request is None else (request.last, request.positions.numpy().tobytes())
-        known = (content, type(call), exchange.step, *sizes, key.shape[2], key.device)
-        view = exchange.views.get(known)
-        if view is None or view.of[0] is not call.mask or view.of[1] is not call.windows:
-            rows = torch.arange(sizes[1], device=query.device).expand(sizes)
-            if request is not None:
-                rows = request.among(*sizes, query.device, exchange.step)
-            if rows is None:
-                return None
-            exchange.views[known] = view = call.view(rows, key.shape[2], sizes[1])
+        rows_of = None if request is None else (request.last, request.n_positions, request.positions.numpy().tobytes())
+        before, of = exchange.views.get(rows_of), (exchange.step, query.device, *sizes, *call.sees(key.shape[2]))
+        if before is not None and unchanged(before[0], of):
+            return before[1]
+        rows = torch.arange(sizes[1], device=query.device).expand(sizes)
+        if request is not None:
+            rows = request.among(*sizes, query.device, exchange.step)
+        if rows is None:
+            return None
+        view = call.view(rows, key.shape[2], sizes[1])
+        exchange.views[rows_of] = of, view  # of the newest call alone: a generation has many
         return view
 
     def give(self, point: str, value: Tensor) -> Tensor:
@@ -293,7 +294,8 @@ def _explicit(
         """Scores and pattern as the output has them so far."""
         if whole is None:
             scores = clean_scores()
-            return scores, weigh(scores, view.blind)
+            # Adding a mask of numbers can take a row below the smallest number of half precision.
+            return scores, weigh(scores, view.blind if view.bias is None else _blind(view, scores))
         here = repeat(view.rows, "batch row -> batch head row k", head=query.shape[1], k=key.shape[2])
         return whole[0].gather(2, here), whole[1].gather(2, here)
 
@@ -303,7 +305,7 @@ def _explicit(
         served, edited = serve(spot, f"{prefix}scores", scores)
         if edited:
             scores = served.masked_fill(view.hidden, -torch.inf)
-            pattern = weigh(scores, view.blind | scores.isneginf().all(-1, keepdim=True))
+            pattern = weigh(scores, _blind(view, scores))
     if spot.wants(f"{prefix}pattern"):
         pattern, changed_here = serve(spot, f"{prefix}pattern", pattern)
         edited = edited or changed_here
@@ -311,6 +313,11 @@ def _explicit(
         return mixed, (scores, pattern)
     changed = (pattern != before()[1]).any(-1) if edited else torch.zeros_like(pattern[..., 0], dtype=torch.bool)
     return _put(mixed, index, everything, pattern, value, changed, spot.exchange.step), (scores, pattern)
+
+
+def _blind(view: View, scores: Float[Tensor, "batch head row key"]) -> Bool[Tensor, " batch #head row 1"]:
+    """The rows that see nothing, also for the sake of their scores."""
+    return view.blind | scores.isneginf().all(-1, keepdim=True)
 
 
 def _put(

@@ -17,14 +17,12 @@ class View:
     """What some query rows may see of the keys.
 
     Attributes:
-        of: The mask and the windows that say so.
         rows: The positions of the rows.
         hidden: The keys that they may not see.
         bias: The addition to their scores; `None` if there is none.
         blind: The rows that may see nothing, as padding may.
     """
 
-    of: tuple[Tensor | None, Tensor | None]
     rows: Int[Tensor, "batch row"]
     hidden: Bool[Tensor, " batch #head row key"]
     bias: Float[Tensor, " batch #head row key"] | None
@@ -67,7 +65,11 @@ class Call:
     def view(self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int) -> View:
         """Return what these query rows may see."""
         hidden = ~self.allowed(rows, n_keys, n_queries)
-        return View((self.mask, self.windows), rows, hidden, self.bias(rows, n_keys), hidden.all(-1, keepdim=True))
+        return View(rows, hidden, self.bias(rows, n_keys), hidden.all(-1, keepdim=True))
+
+    def sees(self, n_keys: int) -> tuple[Any, ...]:
+        """Return all that decides what query rows may see, for `unchanged`."""
+        return type(self), n_keys, self.causal, _state(self.mask), _state(self.windows)
 
     def allowed(
         self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int
@@ -111,6 +113,20 @@ class Call:
         assert self.mask is not None
         mask = self.mask.expand(rows.shape[0], *self.mask.shape[1:])[..., :n_keys]
         return mask.gather(2, rows[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
+
+
+def _state(tensor: Tensor | None) -> tuple[Tensor | None, int | None]:
+    """A tensor, and how often it was changed in place; nobody counts that in inference mode, where None stands."""
+    return tensor, None if tensor is None or tensor.is_inference() else tensor._version
+
+
+def unchanged(left: Any, right: Any) -> bool:
+    """Return whether two nested tuples are equal, tensors in them the very same and unchanged in place."""
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(unchanged, left, right))
+    if isinstance(left, Tensor) or isinstance(right, Tensor):
+        return left is right and not left.is_inference()
+    return left == right
 
 
 def by_key_heads(

@@ -57,7 +57,7 @@ class Exchange(Interleaver):
             the product is served, and what says the number.
         projections: Locations of what an output projection of attention is about to mix, receives and gives -> it.
         copied: Locations whose value the network overwrites later: it goes on with a copy, so that what was read stays.
-        views: What query rows may see, worked out in this run.
+        views: Query rows that a run asks for -> the newest call that had them, and what they may see there.
         asked: The hook points that trace blocks asked for in this run, in their order.
         has_read: Whether they read one of them.
     """
@@ -81,7 +81,7 @@ class Exchange(Interleaver):
         self._requests = Requests()
         for projection in self.projections.values():
             projection.received = None
-        self.views: dict[Hashable, View] = {}
+        self.views: dict[Hashable, tuple[tuple[Any, ...], View]] = {}
         self.batch: Any = None
 
     def begin(self) -> None:

@@ -228,6 +228,10 @@ class BlockCall(Call):
         out = _unblocked(self.function(*parts, attn_mask=self.mask, **self.kwargs), self.clips)
         return rearrange(out[:, :, : query.shape[2]], "clip head frame d -> clip frame head d")
 
+    def sees(self, n_keys: int) -> tuple[Any, ...]:
+        """As of any call, and the size of blocks."""
+        return *super().sees(n_keys), self.size, self.clips
+
     def allowed(
         self,
         rows: Int[Tensor, "batch row"],

@@ -5,6 +5,7 @@ import torch
 
 import mechaudio as ma
 from mechaudio.tracing.attention import Spot, serve_weights
+from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.requests import Requests
 from tests.families import model_inputs, network
 
@@ -98,3 +99,45 @@ def test_while_only_some_requests_are_carried_out_others_wait(model):
         assert not model.exchange.wanted(f"model.{layer}.input")
         assert model.exchange.wanted(f"model.{layer}.output")
     assert model.exchange.idle
+
+
+def seen_keys(model, call):
+    """The view of all rows of a call with 2 heads, 3 queries and 3 keys."""
+    made = torch.zeros(1, 2, 3, 4)
+    return Spot(model.exchange, "tower").view(None, call, made, made)
+
+
+def call_of(mask=None, *, causal=False):
+    return Call(torch.nn.Identity(), mask, None, 0.0, 1.0, causal, {})
+
+
+def test_what_rows_may_see_is_worked_out_anew_for_another_direction_mask_or_step_and_kept_once(model):
+    mask = torch.ones(1, 1, 3, 3, dtype=torch.bool)
+    with model.exchange.prepared(None):
+        assert seen_keys(model, call_of(causal=True)).hidden.sum() == 3
+        assert seen_keys(model, call_of()).hidden.sum() == 0
+        first = seen_keys(model, call_of(mask))
+        assert seen_keys(model, call_of(mask)) is first
+        mask[..., 0] = False  # in place, as a hook may change it between two layers
+        assert seen_keys(model, call_of(mask)).hidden.sum() == 3
+        for step in range(4):
+            model.exchange.step = step
+            seen_keys(model, call_of(mask))
+        assert len(model.exchange.views) == 1
+    with torch.inference_mode(), model.exchange.prepared(None):  # where changes in place are not counted
+        mask = torch.ones(1, 1, 3, 3, dtype=torch.bool)
+        assert seen_keys(model, call_of(mask)).hidden.sum() == 0
+        mask[..., 0] = False
+        assert seen_keys(model, call_of(mask)).hidden.sum() == 3
+
+
+def test_a_row_that_a_mask_of_numbers_takes_below_the_smallest_half_sees_nothing(model):
+    mask = torch.zeros(1, 1, 2, 3, dtype=torch.float16)
+    mask[:, :, 1] = torch.finfo(torch.float16).min
+    query = torch.full((1, 1, 2, 4), 8.0, dtype=torch.float16)
+    key, read = -query[:, :, :1].expand(1, 1, 3, 4), []
+    with model.exchange.prepared(None):
+        model.exchange.watch("tower.pattern", read.append)
+        serve_weights(Spot(model.exchange, "tower"), call_of(mask), query, key, torch.ones_like(key))
+    assert read[0][0, 0, 0].sum() == pytest.approx(1, abs=1e-3)
+    assert read[0][0, 0, 1].tolist() == [0, 0, 0]
