@@ -2,9 +2,8 @@
 
 It is measured in one of two ways:
 
-1. on a GPU in half precision, from the logarithms of sums that fused attention works out beside its output, where
-asking for them moves no bit of it: a kernel of Triton goes through the keys of the groups and no others
-(`mass_kernel`);
+1. on a GPU in half precision, from the logarithms of sums that fused attention works out beside its output, if asking
+for them moves no bit of it: a kernel of Triton goes through the keys of the groups and no others (`mass_kernel`);
 2. elsewhere, by a second call of fused attention, whose values are indicator columns.
 
 The output comes from the call that the network makes alone, of the same shapes: wider values might be summed by another
@@ -39,7 +38,7 @@ class KeyGroups:
     """Groups of the keys of a prompt.
 
     Attributes:
-        marks: Which keys are in which group; a key may be in several.
+        marks: The keys that are in each group; a key may be in several.
     """
 
     marks: Bool[Tensor, "batch key group"]
@@ -52,15 +51,20 @@ class KeyGroups:
         groups = [keys_now(group, step, key.shape[2]) for group in self.marks.unbind(-1)]
         return torch.stack(groups, dim=-1).to(key)
 
-    def chosen(self, device: torch.device) -> tuple[Int[Tensor, "batch place"], Float[Tensor, "batch place group"]]:
-        """The keys of any group, in order, and the groups of each; where a prompt has fewer, one past the last key."""
+    def chosen(
+        self, device: torch.device
+    ) -> tuple[Int[Tensor, "batch position"], Float[Tensor, "batch position group"]]:
+        """The positions of keys that are in a group, in order, and the groups of each.
+
+        A prompt that has fewer of them than another is filled up with the number of keys, a position that no key has.
+        """
         if device not in self._chosen:
             n_keys = self.marks.shape[1]
-            places = torch.arange(n_keys, device=self.marks.device).where(self.marks.any(-1), n_keys).sort(-1).values
-            places = places[:, : max(1, int((places < n_keys).sum(-1).max()))]
-            index = repeat(places, "batch place -> batch place group", group=self.marks.shape[-1])
+            positions = torch.arange(n_keys, device=self.marks.device).where(self.marks.any(-1), n_keys).sort(-1).values
+            positions = positions[:, : max(1, int((positions < n_keys).sum(-1).max()))]
+            index = repeat(positions, "batch position -> batch position group", group=self.marks.shape[-1])
             marks = F.pad(self.marks, (0, 0, 0, 1)).gather(1, index)
-            self._chosen[device] = places.int().to(device), marks.float().to(device)
+            self._chosen[device] = positions.int().to(device), marks.float().to(device)
         return self._chosen[device]
 
 
@@ -128,7 +132,7 @@ def _suits_kernel(call: Call, query: Tensor, key: Tensor, groups: KeyGroups) -> 
 
 @cache
 def _kernel() -> Any:
-    """The kernel, or None without Triton, which is told once."""
+    """The kernel; `None` without Triton, of which a warning is given once."""
     try:
         from mechaudio.tracing.mass_kernel import sum_weights
     except ImportError as error:
@@ -145,9 +149,9 @@ _EXACT: dict[Hashable, bool] = {}
 
 
 class _LogSums(TorchDispatchMode):
-    """Has fused attention give the logarithms of its sums beside its output, where that moves no bit of the output.
+    """Has fused attention give the logarithms of its sums beside its output, if that moves no bit of the output.
 
-    Whether it does is looked at once for calls of the same shapes.
+    The outputs with and without them are compared once for calls of the same shapes.
     """
 
     def __init__(self):
@@ -160,9 +164,9 @@ class _LogSums(TorchDispatchMode):
             with self:
                 return function.decompose(*args, **kwargs)
         if function is aten._scaled_dot_product_flash_attention.default:  # which gives them in any case
-            given = function(*args, **kwargs)
-            self.value = given[1]
-            return given
+            with_sums = function(*args, **kwargs)
+            self.value = with_sums[1]
+            return with_sums
         if function not in (
             aten._scaled_dot_product_efficient_attention.default,
             aten._scaled_dot_product_cudnn_attention.default,

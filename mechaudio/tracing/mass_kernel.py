@@ -23,7 +23,7 @@ def _sum_weights(
     key,
     log_sums,
     mask,
-    places,
+    positions,
     marks,
     masses,
     query_batch,
@@ -39,7 +39,7 @@ def _sum_weights(
     mask_row,
     n_queries,
     n_keys,
-    n_places,
+    n_positions,
     n_groups,
     n_heads,
     heads_per_key,
@@ -52,8 +52,11 @@ def _sum_weights(
     width: tl.constexpr,
     groups: tl.constexpr,
 ):
-    batch, head = (tl.program_id(1) // n_heads).to(tl.int64), tl.program_id(1) % n_heads
-    rows = tl.program_id(0) * rows_of_block + tl.arange(0, rows_of_block)
+    # One axis counts blocks: a GPU takes 65,535 along a second one.
+    n_blocks = tl.cdiv(n_queries, rows_of_block)
+    any_head = tl.program_id(0) // n_blocks
+    batch, head = (any_head // n_heads).to(tl.int64), (any_head % n_heads).to(tl.int64)
+    rows = tl.program_id(0) % n_blocks * rows_of_block + tl.arange(0, rows_of_block)
     columns, group = tl.arange(0, width), tl.arange(0, groups)
     row_there, column_there = rows < n_queries, columns < d_head
     queries = tl.load(
@@ -62,30 +65,31 @@ def _sum_weights(
         other=0.0,
     )
     log_sum = tl.load(log_sums + batch * sums_batch + head * sums_head + rows, mask=row_there, other=0.0)
+    log_sum = tl.where(log_sum == float("-inf"), 0.0, log_sum)  # of a row that sees nothing: its weights are 0, not NaN
     of_head = key + batch * key_batch + (head // heads_per_key) * key_head
     of_mask = mask + batch * mask_batch + head * mask_head + rows.to(tl.int64)[:, None] * mask_row
     total = tl.zeros((rows_of_block, groups), dtype=tl.float32)
-    for first in range(0, n_places, keys_of_block):
+    for first in range(0, n_positions, keys_of_block):
         entries = first + tl.arange(0, keys_of_block)
-        entry_there = entries < n_places
-        place = tl.load(places + batch * n_places + entries, mask=entry_there, other=n_keys)
-        there = place < n_keys
+        entry_there = entries < n_positions
+        position = tl.load(positions + batch * n_positions + entries, mask=entry_there, other=n_keys)
+        there = position < n_keys
         keys = tl.load(
-            of_head + place[None, :].to(tl.int64) * key_row + columns[:, None],
+            of_head + position[None, :].to(tl.int64) * key_row + columns[:, None],
             mask=there[None, :] & column_there[:, None],
             other=0.0,
         )
         scores = tl.dot(queries, keys) * scaling
         seen = row_there[:, None] & there[None, :]
         if causal:
-            seen = seen & (place[None, :] <= rows[:, None])
+            seen = seen & (position[None, :] <= rows[:, None])
         if masked == 1:
-            seen = seen & (tl.load(of_mask + place[None, :], mask=seen, other=0) != 0)
+            seen = seen & (tl.load(of_mask + position[None, :], mask=seen, other=0) != 0)
         if masked == 2:
-            scores += tl.load(of_mask + place[None, :], mask=seen, other=0.0).to(tl.float32)
+            scores += tl.load(of_mask + position[None, :], mask=seen, other=0.0).to(tl.float32)
         weights = tl.where(seen, tl.exp2((scores - log_sum[:, None]) * 1.4426950408889634), 0.0)
         mark = tl.load(
-            marks + (batch * n_places + entries[:, None]) * n_groups + group[None, :],
+            marks + (batch * n_positions + entries[:, None]) * n_groups + group[None, :],
             mask=entry_there[:, None] & (group < n_groups)[None, :],
             other=0.0,
         )
@@ -102,8 +106,8 @@ def sum_weights(
     key: Float[Tensor, "batch kv_head key d_head"],
     log_sums: Float[Tensor, "batch head query_and_more"],
     mask: Tensor | None,
-    places: Int[Tensor, "batch place"],
-    marks: Float[Tensor, "batch place group"],
+    positions: Int[Tensor, "batch position"],
+    marks: Float[Tensor, "batch position group"],
     *,
     scaling: float,
     causal: bool,
@@ -114,9 +118,9 @@ def sum_weights(
         query: Queries.
         key: Keys.
         log_sums: Natural logarithms of the sums of the exponentials of all scores that a query sees.
-        mask: What each query may see, or what is added to its scores; of each batch and head, or of all.
-        places: The keys of any group; as many as there are keys, or more, for none.
-        marks: 1 where such a key is in a group, 0 where not.
+        mask: What each query may see, or what is added to its scores; of each batch, head and query, or of all.
+        positions: The positions of keys that are in a group; the number of keys, or more, stands for none.
+        marks: 1 for such a key and a group that it is in, else 0.
         scaling: Factor of scores.
         causal: A query sees no key behind it.
 
@@ -124,20 +128,20 @@ def sum_weights(
         The sums, in single precision.
     """
     n_batch, n_heads, n_queries, d_head = query.shape
-    n_places, n_groups = marks.shape[1:]
+    n_positions, n_groups = marks.shape[1:]
     query, key = (part if part.stride(-1) == 1 else part.contiguous() for part in (query, key))
     seen = mask
     if mask is not None:
         seen = mask if mask.stride(-1) == 1 else mask.contiguous()
-        seen = seen.expand(n_batch, n_heads, *seen.shape[2:])
+        seen = seen.expand(n_batch, n_heads, n_queries, -1)
     masses = query.new_empty(n_batch, n_heads, n_queries, n_groups, dtype=log_sums.dtype)
     launch: Any = _sum_weights
-    launch[triton.cdiv(n_queries, ROWS), n_batch * n_heads](
+    launch[(triton.cdiv(n_queries, ROWS) * n_batch * n_heads,)](
         query,
         key,
         log_sums,
         query if seen is None else seen,
-        places,
+        positions,
         marks,
         masses,
         *query.stride()[:3],
@@ -146,7 +150,7 @@ def sum_weights(
         *((0, 0, 0) if seen is None else seen.stride()[:3]),
         n_queries,
         key.shape[2],
-        n_places,
+        n_positions,
         n_groups,
         n_heads,
         n_heads // key.shape[1],

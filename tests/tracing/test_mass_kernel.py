@@ -1,5 +1,7 @@
 """The kernel that sums attention on groups of keys: its sums are those of a second call of attention, and it moves no
-bit of the network's output. It runs on a GPU alone."""
+bit of the network's output. It runs on a GPU."""
+
+import os
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.mass import KeyGroups, by_columns, mixed_and_mass
 from tests.families import model_inputs, network
 
+#: The device of the kernel; `TRITON_INTERPRET=1` has Triton interpret it on the CPU.
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else None
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="it is a kernel of a GPU")
 
 
@@ -65,6 +69,26 @@ def test_its_sums_are_those_of_indicator_columns_and_the_output_keeps_its_bits(
     for way in (mass[:, :, real], columns):  # rounded to 8 bits; the kernel takes weights of 11
         assert (way.double() - expected).abs().max() < 2**-8
         assert (way.double() / expected)[expected > 1e-3].sub(1).abs().max() < 2**-7
+
+
+@pytest.mark.skipif(DEVICE is None, reason="it is a kernel of a GPU, or of an interpreter of Triton")
+@pytest.mark.parametrize("numbers", [False, True])
+@pytest.mark.parametrize("queries", [1, 20])
+def test_a_mask_of_all_queries_and_rows_that_see_nothing(queries, numbers):
+    sum_weights = pytest.importorskip("mechaudio.tracing.mass_kernel").sum_weights
+    query, key, _ = drawn(2, 20, d_head=16, dtype=torch.float32, device=DEVICE)
+    mask = torch.ones(2, 1, queries, 20, dtype=torch.bool, device=DEVICE)
+    mask[0, :, :, :7] = False
+    mask[1, :, 1:3] = False  # of 20 rows, two see nothing
+    groups = some_groups(2, 20, 3, DEVICE)
+    hidden = torch.zeros(mask.shape, device=DEVICE).masked_fill(~mask, -torch.inf)
+    scores = query @ key.repeat_interleave(2, 1).mT * 0.25 + hidden
+    given = hidden if numbers else mask
+    mass = sum_weights(
+        query, key, scores.logsumexp(-1), given, *groups.chosen(query.device), scaling=0.25, causal=False
+    )
+    expected = scores.softmax(-1).nan_to_num() @ groups.marks[:, None].float()
+    torch.testing.assert_close(mass, expected, atol=1e-3, rtol=1e-3)  # a GPU rounds products to 11 bits
 
 
 @gpu
