@@ -25,7 +25,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -50,7 +50,7 @@ WAITING = "waiting.jsonl"
 LARGE = 1 << 20
 """Bytes from which on a tensor goes through shared memory; a smaller one is as fast through a pipe."""
 SHARED_MEMORY = "/dev/shm"
-"""Where Linux keeps it."""
+"""The folder in which Linux keeps it."""
 
 
 def workers_for(model: AudioLM, workers: int) -> int:
@@ -226,7 +226,7 @@ class Ahead(Generic[Item, Made]):
             num_workers=workers,
             prefetch_factor=1,
             multiprocessing_context="fork",
-            pin_memory=device.type == "cuda",  # by a thread, which receives what workers send
+            pin_memory=device.type == "cuda",  # a thread pins what workers send
             worker_init_fn=begin,
             generator=torch.Generator(),  # not the one of all threads, whose numbers others draw
         )
@@ -329,18 +329,32 @@ class _Pickler(pickle.Pickler):
         """Name a tensor or a known value; None for all else."""
         if not isinstance(value, Tensor):
             return self._numbers.get(id(value))
-        if value.nbytes >= LARGE and _shared_memory_left() > 2 * value.nbytes:
-            with suppress(RuntimeError):  # another worker was quicker
-                self._tensors.append(value.clone(memory_format=torch.contiguous_format).share_memory_())
-                return "shared", len(self._tensors) - 1
+        value = value.detach()  # a queue sends no tensor that was computed with gradients
+        if value.nbytes >= LARGE and (copy := _in_shared_memory(value)) is not None:
+            self._tensors.append(copy)
+            return "shared", len(self._tensors) - 1
         return value.dtype, tuple(value.shape), value.contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
-def _shared_memory_left() -> int:
+def _in_shared_memory(value: Tensor) -> Tensor | None:
+    """Copy a tensor into shared memory; `None` if there is no room."""
     try:
-        return shutil.disk_usage(SHARED_MEMORY).free
-    except OSError:
-        return 0
+        if shutil.disk_usage(SHARED_MEMORY).free <= 2 * value.nbytes:
+            return None
+    except OSError:  # no shared memory is kept there
+        return None
+    before = _files_of_torch()
+    try:
+        return value.clone(memory_format=torch.contiguous_format).share_memory_()
+    except RuntimeError:  # another process took the room first; torch leaves an empty file
+        for file in _files_of_torch() - before:
+            file.unlink(missing_ok=True)
+        return None
+
+
+def _files_of_torch() -> set[Path]:
+    """Name the files of this process in shared memory."""
+    return {*Path(SHARED_MEMORY).glob(f"torch_{os.getpid()}_*")}
 
 
 class _Unpickler(pickle.Unpickler):

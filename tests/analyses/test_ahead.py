@@ -94,6 +94,32 @@ def test_large_tensors_come_through_shared_memory_where_there_is_room(toy, asked
         assert {value.is_shared() for value in batch.inputs.values()} == {room}
 
 
+def test_room_that_another_process_takes_first_leaves_no_file_behind(monkeypatch, tmp_path):
+    def refused(_):
+        (tmp_path / f"torch_{os.getpid()}_1").touch()
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(ahead, "LARGE", 0)
+    monkeypatch.setattr(ahead, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refused)
+    sent = ahead._pickled(torch.arange(3), [])
+    assert sent.tensors == []
+    assert ahead._Unpickler(sent, [], torch.device("cpu")).load().tolist() == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_computed_with_gradients_comes_through_shared_memory_without_them(toy, asked, monkeypatch):
+    monkeypatch.setattr(ahead, "LARGE", 0)
+    weight = torch.ones(2, requires_grad=True)
+
+    def make(_):
+        with torch.enable_grad():
+            return 3 * weight
+
+    made = [value for _, value in by_two(toy, make)(pairs_of(asked)[:2])]
+    assert [(value.tolist(), value.is_shared(), value.requires_grad) for value in made] == [([3, 3], True, False)] * 2
+
+
 def test_prompts_arrive_in_order_from_other_processes_and_questions_are_drawn_here(toy, asked):
     drawn = []
 
