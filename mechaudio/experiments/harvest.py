@@ -19,6 +19,9 @@ from mechaudio.analyses.ahead import workers_for
 from mechaudio.analyses.audio_attention import ROLES
 from mechaudio.analyses.streaming import asked_anew, positions_that_fit
 from mechaudio.arguments import checks_arguments
+from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.stored import StoredClip
+from mechaudio.data.clip_names import contents
 from mechaudio.experiments.asking import Asking
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.harvest_index import at_positions, chosen_positions, index_of, real_positions
@@ -168,7 +171,7 @@ class _Harvester:
             self._keep,
             strict=self.strict,
             workers=workers,
-            note=digest,  # so that a file is read and digested by the time that its digest is written
+            note=_digest_files,
             words=Words("harvest", "ran", "run"),
             what="harvest",
             progress=progress,
@@ -214,6 +217,13 @@ class _Harvester:
             mask = whole if self.positions is None or name == "mass" else first
             index[stored_name(name, layer)] = by_position[mask.to(value.device)].to(dtype or value.dtype)
         return index, texts
+
+
+def _digest_files(question: AudioQuestion) -> None:
+    """Digest the files of a question, which are remembered; what is in memory or stored is read once, for its batch."""
+    for recording in question.recordings:
+        if not isinstance(recording, (AudioClip, StoredClip)):
+            contents(recording)
 
 
 def _points(record: Sequence[str | HookPoint]) -> list[HookPoint]:

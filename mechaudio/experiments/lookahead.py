@@ -1,10 +1,12 @@
-"""Looking at the recordings of questions in threads, a window of them ahead, while the model is busy."""
+"""Looking at the recordings of questions in threads while the model is busy, a window of questions ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from contextvars import copy_context
+from functools import partial
 from threading import Event
 from typing import Generic, TypeVar
 
@@ -21,43 +23,47 @@ N_THREADS = 2
 
 
 class Lookahead(Generic[Noted]):
-    """Looks at each question of a stream twice: how long it is, for which headers are read, and a note of it.
+    """Measures each question of a stream, and makes a note of it.
 
-    Recordings that something else than the name of a file stands for are looked at by the thread that draws them: what
-    reads them may bear no other.
+    Threads do it for questions whose recordings are named by their files. Other recordings are read by a user's own
+    code, which may not be ready for threads: it is called by the thread that draws the question. No more than two
+    windows wait for their notes.
 
     Args:
-        length: Gives about how long a question is.
-        note: Works something out that needs the bytes of recordings.
+        length: Gives the approximate length of a question, from the headers of its recordings.
+        note: Works out what needs the bytes of the recordings.
     """
 
     def __init__(self, length: Callable[[AudioQuestion], int], note: Callable[[AudioQuestion], Noted]):
         self._length, self._note, self._begun = length, note, Event()
         self._lengths, self._notes = dict[Placed, Future[int]](), list[Future[Noted]]()
         self._open = ExitStack()
-        self._measuring, self._noting = (
-            self._open.enter_context(ThreadPoolExecutor(N_THREADS, initializer=self._begun.wait)) for _ in range(2)
-        )
-        self._open.callback(self.begin)  # or they would wait for ever
+        self._measuring, self._noting = (ThreadPoolExecutor(N_THREADS, initializer=self._begun.wait) for _ in range(2))
+        for threads in (self._measuring, self._noting):  # what nobody waits for any more is not begun
+            self._open.callback(partial(threads.shutdown, cancel_futures=True))
+        self._open.callback(self.begin)  # else threads that have not begun would never end
 
     def begin(self) -> None:
-        """Have the threads begin: workers have been forked, in which what a thread held would be held for good."""
+        """Have the threads begin, after workers were forked: a lock that a thread holds then stays locked in them."""
         self._begun.set()
 
     def windows(self, drawn: Iterable[list[Placed]]) -> Iterator[list[Placed]]:
-        """Give each window when the next one has been drawn; what cannot be drawn is raised behind all before it."""
-        source, window, failed = iter(drawn), list[Placed](), None
+        """Give each window as soon as the next one is drawn; what cannot be drawn is raised behind all before it."""
+        source, window, failed, n_given = iter(drawn), list[Placed](), None, 0
         while True:
             try:
                 following = next(source, None)
                 for placed in following or ():
-                    self._look_at(placed)
+                    self._look_at(placed, early=n_given == 0)
             except Exception as error:  # noqa: BLE001 - it is raised below
                 following, failed = None, error
             if window:
                 yield window
                 for placed in window:
                     self._lengths.pop(placed, None)
+                if self._begun.is_set():
+                    wait(self._notes[n_given : n_given + len(window)])
+                n_given += len(window)
             if following is None:
                 break
             window = following
@@ -65,7 +71,7 @@ class Lookahead(Generic[Noted]):
             raise failed
 
     def length(self, placed: Placed) -> int:
-        """Return about how long a question is that was drawn.
+        """Return the approximate length of a question that was drawn.
 
         Raises:
             ValueError: Its recording is missing, or no sound; likewise `OSError`.
@@ -81,12 +87,12 @@ class Lookahead(Generic[Noted]):
         """The number of questions that were drawn."""
         return len(self._notes)
 
-    def _look_at(self, placed: Placed) -> None:
-        recordings = placed.question.recordings
-        here = any(isinstance(recording, (AudioClip, StoredClip)) and recording.source for recording in recordings)
-        measuring = self._measuring if self._begun.is_set() and not here else None
-        self._lengths[placed] = _begun(measuring, self._length, placed.question)
-        self._notes.append(_begun(None if here else self._noting, self._note, placed.question))
+    def _look_at(self, placed: Placed, *, early: bool) -> None:
+        """Have a question measured and noted; an early note may wait until the threads begin, a length may not."""
+        recordings, begun = placed.question.recordings, self._begun.is_set()
+        named = not any(isinstance(recording, (AudioClip, StoredClip)) and recording.source for recording in recordings)
+        self._lengths[placed] = _future(self._measuring if named and begun else None, self._length, placed.question)
+        self._notes.append(_future(self._noting if named and (begun or early) else None, self._note, placed.question))
 
     def __enter__(self) -> Lookahead[Noted]:
         return self
@@ -95,12 +101,12 @@ class Lookahead(Generic[Noted]):
         self._open.close()
 
 
-def _begun(
+def _future(
     threads: ThreadPoolExecutor | None, function: Callable[[AudioQuestion], Result], question: AudioQuestion
 ) -> Future[Result]:
-    """Have a thread call a function; without threads, it is called at once."""
+    """Have a thread call a function; without threads, call it at once."""
     if threads is not None:
-        return threads.submit(function, question)
+        return threads.submit(copy_context().run, function, question)
     future = Future[Result]()
     try:
         future.set_result(function(question))

@@ -1,6 +1,7 @@
 """A harvest: hook points of many questions on the disk, taken up where it was left, read a few entries at a time."""
 
 import gc
+import io
 import json
 import multiprocessing
 import os
@@ -12,10 +13,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import mechaudio as ma
 from mechaudio.analyses.ahead import WAITING
+from mechaudio.audio.stored import StoredClip
 from mechaudio.experiments import harvest_log
 from mechaudio.experiments.harvest_log import LOG_NAME
 from tests.families import ASKED, KINDS, network, noise, processor, thinned
@@ -473,6 +476,19 @@ def test_a_question_that_cannot_be_run_is_listed_and_tried_again(toy, questions,
 
 
 # Memory, and what is refused.
+
+
+def test_a_stored_clip_is_read_for_its_length_its_prompt_and_its_digest(toy, questions, tmp_path):
+    file, reads = io.BytesIO(), []
+    clip = questions[0].clip()
+    soundfile.write(file, clip.waveform, clip.sample_rate, format="WAV")
+
+    def read():
+        reads.append("read")
+        return file.getvalue()
+
+    harvested(toy, [replace(questions[0], audio=StoredClip(read, "an archive"))], tmp_path / "harvest")
+    assert len(reads) == 3
 
 
 def test_memory_does_not_grow_with_the_number_of_questions(toy, questions, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Looking at recordings a window ahead: in order, in threads where they may, errors behind what came before."""
 
 import threading
+import time
 
 import pytest
 
@@ -8,9 +9,10 @@ import mechaudio as ma
 from mechaudio.audio.stored import StoredClip
 from mechaudio.experiments.batches import windows
 from mechaudio.experiments.lookahead import Lookahead
+from mechaudio.notices import warn, withheld
 
 
-def asked(n, audio="clip.wav"):
+def questions_of(n, audio="clip.wav"):
     return [ma.AudioQuestion(audio, "Which?", ("a", "b"), id=str(number)) for number in range(n)]
 
 
@@ -22,7 +24,7 @@ def test_a_window_is_given_when_the_next_one_is_drawn_and_its_headers_are_read_b
     drawn = []
 
     def stream():
-        for window in windows(asked(5), 2):
+        for window in windows(questions_of(5), 2):
             drawn.append(len(window))
             yield window
 
@@ -42,14 +44,14 @@ def test_what_only_one_thread_may_read_is_read_by_the_one_that_draws_it(begun):
     with Lookahead(in_which_thread, in_which_thread) as lookahead:
         if begun:
             lookahead.begin()
-        for window in lookahead.windows(windows(asked(3, stored), 2)):
+        for window in lookahead.windows(windows(questions_of(3, stored), 2)):
             assert all(lookahead.length(placed) for placed in window)
         assert lookahead.notes() == [True] * 3
 
 
 def test_what_cannot_be_drawn_is_raised_behind_what_was_drawn_and_what_cannot_be_read_when_its_turn_comes():
     def stream():
-        yield from asked(3)
+        yield from questions_of(3)
         raise KeyError("gone")
 
     def length(question):
@@ -65,3 +67,41 @@ def test_what_cannot_be_drawn_is_raised_behind_what_was_drawn_and_what_cannot_be
             with pytest.raises(FileNotFoundError):
                 lookahead.length(window[1])
     assert [len(window) for window in given] == [2]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_no_more_than_two_windows_wait_for_their_notes(begun):
+    noted, waiting = [], []
+    with Lookahead(in_which_thread, lambda question: noted.append(question.id)) as lookahead:
+        if begun:
+            lookahead.begin()
+        for _ in lookahead.windows(windows(questions_of(40), 4)):
+            waiting.append(lookahead.n - len(noted))
+            assert threading.active_count() > 1
+        assert len(waiting) == 10
+        assert max(waiting) <= 8
+        lookahead.begin()
+        lookahead.notes()
+    assert len(noted) == 40
+
+
+def test_what_is_ended_early_begins_no_further_note():
+    noted = []
+
+    def note(question):
+        noted.append(question.id)
+        time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt), Lookahead(in_which_thread, note) as lookahead:
+        for _ in lookahead.windows(windows(questions_of(100), 50)):
+            lookahead.begin()
+            raise KeyboardInterrupt
+    assert len(noted) < 50
+
+
+def test_threads_look_as_the_thread_that_draws_would():
+    with withheld() as messages, Lookahead(in_which_thread, lambda question: warn(question.id)) as lookahead:
+        lookahead.begin()
+        assert len(list(lookahead.windows(windows(questions_of(2), 2)))) == 1
+        lookahead.notes()
+    assert sorted(messages) == ["0", "1"]
