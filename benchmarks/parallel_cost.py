@@ -86,7 +86,7 @@ def wait_for(folder: Path, n: int, children: list[subprocess.Popen]) -> None:
 
 
 def waiting(folder: Path, n: int) -> list[dict[str, Any]]:
-    """What each of so many processes says of its time."""
+    """The account that each of so many processes gives of its time."""
     return [json.loads(line) for line in (folder / f"run-{n}" / "waiting.jsonl").read_text().splitlines()]
 
 

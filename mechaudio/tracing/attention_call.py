@@ -124,9 +124,9 @@ def unchanged(left: Any, right: Any) -> bool:
     """Return whether two nested tuples are equal, tensors in them the very same and unchanged in place."""
     if isinstance(left, tuple) and isinstance(right, tuple):
         return len(left) == len(right) and all(map(unchanged, left, right))
-    if isinstance(left, Tensor) or isinstance(right, Tensor):
+    if isinstance(left, Tensor):
         return left is right and not left.is_inference()
-    return left == right
+    return not isinstance(right, Tensor) and left == right
 
 
 def by_key_heads(
