@@ -52,9 +52,9 @@ def test_only_the_newest_key_or_value_is_read_and_changed_at_a_new_token(model, 
 
 
 @pytest.mark.parametrize("rows", [[[1, 2], [1, 2]], [[1, 3], [0, 1]], [[], []]])
-def test_rows_are_taken_as_copies_and_put_back_whether_or_not_they_follow_one_another(rows):
+def test_rows_are_taken_as_copies_and_put_back_whether_or_not_they_follow_one_another(toy, rows):
     chosen = torch.tensor(rows, dtype=torch.long)
-    part = Part(None, 1, chosen, torch.zeros(2, dtype=torch.bool), 4)
+    part = Part(toy.site_map.layers["decoder"][0]["resid_post"], 1, chosen, torch.zeros(2, dtype=torch.bool), 4)
     value = torch.arange(24.0).reshape(2, 4, 3)
     taken = part.take(value, 0)
     assert torch.equal(taken, torch.stack([value[prompt, chosen[prompt]] for prompt in range(2)]))
