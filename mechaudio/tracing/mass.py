@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mechaudio.notices import warn
+from mechaudio.tracing import mass_kernel
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.score_edit import keys_now
 
@@ -133,15 +134,13 @@ def _suits_kernel(call: Call, query: Tensor, key: Tensor, groups: KeyGroups) -> 
 @cache
 def _kernel() -> Any:
     """The kernel; `None` without Triton, of which a warning is given once."""
-    try:
-        from mechaudio.tracing.mass_kernel import sum_weights
-    except ImportError as error:
+    if mass_kernel.triton is None:
         warn(
-            f"the attention on groups of keys is measured by a second call of attention in every layer ({error}): with "
-            "the package triton it takes a kernel, which is several times faster"
+            "the attention on groups of keys is measured by a second call of attention in every layer: with the "
+            "package triton it takes a kernel, which is several times faster"
         )
         return None
-    return sum_weights
+    return mass_kernel.sum_weights
 
 
 #: Calls of fused attention, by their shapes -> whether their output is the same where they give their sums, too.

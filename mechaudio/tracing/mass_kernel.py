@@ -6,18 +6,22 @@ of which it is given the logarithm. No weight is ever in memory.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
-import triton  # type: ignore[import-not-found]  # it comes with torch for GPUs
-import triton.language as tl  # type: ignore[import-not-found]
 from jaxtyping import Float, Int
 from torch import Tensor
 
+#: Triton and its language, which come with torch for GPUs; None where they are not installed.
+triton: Any = None
+tl: Any = None
+with suppress(ModuleNotFoundError):
+    triton, tl = import_module("triton"), import_module("triton.language")
 #: Query rows and keys of a block.
 ROWS, KEYS = 128, 64
 
 
-@triton.jit
 def _sum_weights(
     query,
     key,
@@ -101,6 +105,9 @@ def _sum_weights(
     )
 
 
+_compiled: Any = None if triton is None else triton.jit(_sum_weights)
+
+
 def sum_weights(
     query: Float[Tensor, "batch head query d_head"],
     key: Float[Tensor, "batch kv_head key d_head"],
@@ -135,8 +142,7 @@ def sum_weights(
         seen = mask if mask.stride(-1) == 1 else mask.contiguous()
         seen = seen.expand(n_batch, n_heads, n_queries, -1)
     masses = query.new_empty(n_batch, n_heads, n_queries, n_groups, dtype=log_sums.dtype)
-    launch: Any = _sum_weights
-    launch[(triton.cdiv(n_queries, ROWS) * n_batch * n_heads,)](
+    _compiled[(triton.cdiv(n_queries, ROWS) * n_batch * n_heads,)](
         query,
         key,
         log_sums,

@@ -75,7 +75,9 @@ def test_its_sums_are_those_of_indicator_columns_and_the_output_keeps_its_bits(
 @pytest.mark.parametrize("numbers", [False, True])
 @pytest.mark.parametrize("queries", [1, 20])
 def test_a_mask_of_all_queries_and_rows_that_see_nothing(queries, numbers):
-    sum_weights = pytest.importorskip("mechaudio.tracing.mass_kernel").sum_weights
+    pytest.importorskip("triton")
+    from mechaudio.tracing.mass_kernel import sum_weights
+
     query, key, _ = drawn(2, 20, d_head=16, dtype=torch.float32, device=DEVICE)
     mask = torch.ones(2, 1, queries, 20, dtype=torch.bool, device=DEVICE)
     mask[0, :, :, :7] = False
