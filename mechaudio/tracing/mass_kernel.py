@@ -49,12 +49,12 @@ def _sum_weights(
     heads_per_key,
     d_head,
     scaling,
-    causal: tl.constexpr,
-    masked: tl.constexpr,
-    rows_of_block: tl.constexpr,
-    keys_of_block: tl.constexpr,
-    width: tl.constexpr,
-    groups: tl.constexpr,
+    causal: tl.constexpr,  # type: ignore[valid-type]
+    masked: tl.constexpr,  # type: ignore[valid-type]
+    rows_of_block: tl.constexpr,  # type: ignore[valid-type]
+    keys_of_block: tl.constexpr,  # type: ignore[valid-type]
+    width: tl.constexpr,  # type: ignore[valid-type]
+    groups: tl.constexpr,  # type: ignore[valid-type]
 ):
     # One axis counts blocks: a GPU takes 65,535 along a second one.
     n_blocks = tl.cdiv(n_queries, rows_of_block)
