@@ -1,4 +1,4 @@
-"""What needs no torch imports none: who makes questions, reads results or asks for help does not wait for it."""
+"""Making questions, reading results and asking for help import no torch, and nobody waits for it."""
 
 import json
 import subprocess

@@ -277,7 +277,7 @@ def _sendable(item: object) -> bytes:
 
 
 class _Sent(NamedTuple):
-    """What a worker made, pickled, and its large tensors in shared memory."""
+    """A pickled result of a worker, with its large tensors in shared memory."""
 
     pickled: bytes
     tensors: list[Tensor]

@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What some query rows may see of the keys.
+    """The keys that some query rows may see.
 
     Attributes:
         rows: The positions of the rows.

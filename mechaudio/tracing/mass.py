@@ -25,7 +25,6 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mechaudio.notices import warn
-from mechaudio.tracing import mass_kernel
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.score_edit import keys_now
 
@@ -134,6 +133,8 @@ def _suits_kernel(call: Call, query: Tensor, key: Tensor, groups: KeyGroups) -> 
 @cache
 def _kernel() -> Any:
     """The kernel; `None` without Triton, of which a warning is given once."""
+    from mechaudio.tracing import mass_kernel  # here, as importing Triton takes its time
+
     if mass_kernel.triton is None:
         warn(
             "the attention on groups of keys is measured by a second call of attention in every layer: with the "

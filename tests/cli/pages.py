@@ -31,10 +31,10 @@ def made_in(folder: Path, words: list[str]) -> Path:
 
 
 def assert_json_has_the_tables(folder: Path) -> None:
-    """What a study says as JSON are the tables that it writes."""
-    told = json.loads((folder / "said.json").read_text(encoding="utf-8"))
-    assert told["tables"]
-    for name, rows in told["tables"].items():
+    """A study says as JSON the tables that it writes."""
+    said = json.loads((folder / "said.json").read_text(encoding="utf-8"))
+    assert said["tables"]
+    for name, rows in said["tables"].items():
         assert rows == json.loads((folder / "tables" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
-    assert told["rows"]
-    assert Result.load(told["results"]).provenance.checkpoint == told["provenance"]["checkpoint"] == "toy"
+    assert said["rows"]
+    assert Result.load(said["results"]).provenance.checkpoint == said["provenance"]["checkpoint"] == "toy"

@@ -19,8 +19,8 @@ SETTINGS = MataSettings(alphas=(0.1, 2.0), n_measured=4, max_new_tokens=3, seed=
 
 @pytest.fixture(scope="module")
 def asked():
-    found = questions(20, seed=4)
-    return [replace(one, meta=dict(one.meta) | {"task": ("a", "b")[place % 3 == 0]}) for place, one in enumerate(found)]
+    drawn = questions(20, seed=4)
+    return [replace(one, meta=dict(one.meta) | {"task": ("a", "b")[place % 3 == 0]}) for place, one in enumerate(drawn)]
 
 
 @pytest.fixture(scope="module")

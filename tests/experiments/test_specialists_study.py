@@ -33,9 +33,9 @@ SMALL = SpecialistsSettings(ks=(1, 2), strengths=(1.0, 3.0), norms=("pre",), dra
 
 @pytest.fixture(scope="module")
 def asked():
-    found = toy_questions(44, seed=0)
+    drawn = toy_questions(44, seed=0)
     tasks = ("loud", "faint")
-    return [replace(one, meta=dict(one.meta) | {"task": tasks[one.meta["level"] < -15]}) for one in found]
+    return [replace(one, meta=dict(one.meta) | {"task": tasks[one.meta["level"] < -15]}) for one in drawn]
 
 
 @pytest.fixture(scope="module")

@@ -61,9 +61,9 @@ def test_the_last_depth_is_the_output_and_has_no_translator(tiny, questions, len
 def test_the_same_seed_trains_the_same_lens_and_leaves_the_network_alone(tiny, questions):
     before = {name: value.clone() for name, value in tiny.network.state_dict().items()}
     how = {**HOW, "steps": 2}
-    one, other, third = (tuned_lens(tiny, questions[:6], seed=seed, **how) for seed in (0, 0, 3))
-    np.testing.assert_array_equal(one.weight, other.weight)
-    assert not np.array_equal(one.weight, third.weight)
+    first, other, third = (tuned_lens(tiny, questions[:6], seed=seed, **how) for seed in (0, 0, 3))
+    np.testing.assert_array_equal(first.weight, other.weight)
+    assert not np.array_equal(first.weight, third.weight)
     for name, value in tiny.network.state_dict().items():
         assert torch.equal(value, before[name])
     assert all(parameter.grad is None for parameter in tiny.network.parameters())

@@ -61,19 +61,19 @@ def test_where_everything_behind_is_a_line_the_estimate_is_the_effect(
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "qk-fix"])
 def test_the_planted_head_is_found(toy, asked, method):
-    found = attribution_patching(toy, asked, over=("layer", "head"), method=method, steps=4)
-    (place, _), *_ = found.top(1)
+    estimated = attribution_patching(toy, asked, over=("layer", "head"), method=method, steps=4)
+    (place, _), *_ = estimated.top(1)
     assert (place["layer"], place["head"]) == HEARS
 
 
 @pytest.mark.parametrize("hook_point", ["resid_pre", "v", "embed"])
 def test_the_planted_second_is_found(toy, asked, hook_point):
     over = ("second",) if hook_point == "embed" else ("layer", "second")
-    found = attribution_patching(
+    estimated = attribution_patching(
         toy, asked, over=over, hook_point=hook_point, method="integrated", steps=4, direction="noising"
     )
     layer = HEARS[0] - (hook_point == "resid_pre")
-    effects = found.change if hook_point == "embed" else found.change[layer]
+    effects = estimated.change if hook_point == "embed" else estimated.change[layer]
     for index, question in enumerate(asked):
         first = min(event.onset for event in question.events)
         assert int(np.nanargmax(np.abs(effects[:, index]))) == int(first)

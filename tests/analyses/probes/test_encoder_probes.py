@@ -60,8 +60,8 @@ def test_recordings_are_split_whole(toy, asked):
         ma.AudioQuestion(q.audio, q.text, q.choices, q.answer, None, q.events, f"again-{q.id}", q.meta)
         for q in asked[:16]
     ]
-    found = encoder_probes(toy, [*asked[:16], *again], places=["embed"], tokens_per_clip=10)
-    held_out = set(found.clips)
+    probed = encoder_probes(toy, [*asked[:16], *again], places=["embed"], tokens_per_clip=10)
+    held_out = set(probed.clips)
     assert {name.removeprefix("again-") for name in held_out} == {name for name in held_out if "again" not in name}
     assert len(held_out) % 2 == 0
 
