@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from importlib.metadata import EntryPoint
 from multiprocessing.context import ForkProcess
@@ -62,6 +63,9 @@ class Forked(LocalProvisioner):
 
 def serve(options: list[str], folder: str) -> None:
     """Be a kernel, in a loop of its own."""
+    signal.set_wakeup_fd(-1)  # the loop of the process that executes would take this one's signals for its own, and stop
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     asyncio.set_event_loop(asyncio.new_event_loop())
     torch.set_num_threads(N_THREADS)
     os.chdir(folder)
