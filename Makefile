@@ -10,10 +10,11 @@ PARALLEL := --numprocesses auto --dist worksteal
 # Of targets that .ci/run makes beside another: one process (`make BESIDE=`), as each of them imports for ten seconds.
 BESIDE = $(PARALLEL)
 # Checking the types and shapes of all arguments takes as long as the tests themselves, nearly all of it below the
-# analyses: `make check` does so in the tests of those rooms, and elsewhere of the analyses alone.
+# analyses: `make check` does so in the tests of those rooms, and elsewhere of the analyses alone. The second words its
+# checker in another way, as compiled modules are kept by these words: else it would take up those of the first, all typed.
 UNTYPED := --jaxtyping-packages=
 GROUND := tests/interventions tests/tracing tests/variants
-ANALYSES := --jaxtyping-packages=mechaudio.analyses,beartype.beartype
+ANALYSES := '--jaxtyping-packages=mechaudio.analyses,beartype.beartype(conf=beartype.BeartypeConf())'
 # Every run after the first finds its modules compiled, whatever the shell says; installing leaves that to the first.
 export PYTHONDONTWRITEBYTECODE :=
 SOURCES := $(shell find mechaudio -name '*.py')
