@@ -6,13 +6,12 @@ those that are known to have no use; every tensor of the network comes from a pa
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,10 +23,14 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from mechaudio.reading import digest_of_file
 
 MANIFEST = "assembled.json"
 _POINTER = b"version https://git-lfs"
+#: Per part, tensors by name.
+Tensors = dict[str, dict[str, Tensor]]
 #: What reading a file raises that is cut off, something else, or would run code.
 _UNREADABLE = (
     SafetensorError,
@@ -68,7 +71,7 @@ class Parts:
     """
 
     files: dict[str, list[Path]]
-    tensors: dict[str, dict[str, Tensor]]
+    tensors: Tensors
     left_out: dict[str, tuple[str, ...]]
 
 
@@ -84,12 +87,7 @@ def new_folder(out: str | Path) -> Path:
     return target
 
 
-def type_of_weights(given: torch.dtype | str) -> torch.dtype:
-    """Return a type of weights that was given by name or as it is.
-
-    Raises:
-        ValueError: It is none.
-    """
+def _type_of_weights(given: torch.dtype | str) -> torch.dtype:
     dtype = getattr(torch, given, None) if isinstance(given, str) else given
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"dtype={given!r} is no type for weights: give one such as 'float16'")
@@ -162,25 +160,35 @@ def _read(part: str, file: Path) -> dict[str, Any]:
     return held
 
 
-def sorted_out(
-    part: str,
-    read: Mapping[str, Tensor],
-    places: Mapping[str, str | None],
-    files: list[Path],
-    unused: re.Pattern[str] = re.compile(r"(?!)"),
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return a part's tensors under the names of the network, and the names of those that have no use here.
+def read_parts(
+    files: dict[str, list[Path]],
+    places: Mapping[str, Mapping[str, str | None]],
+    unused: re.Pattern[str],
+    inside: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _part, read: read,
+) -> Parts:
+    """Read the parts of a network, every tensor under the network's name.
 
     Args:
-        part: What messages call it.
-        read: Its tensors under their own names.
-        places: Beginning of a name -> what stands in its place, `None` where such tensors have no use.
-        files: Where they were read from.
+        files: Per part, where it is.
+        places: Per part, where its tensors go: the beginning of a name -> what stands in its place, `None` where such
+            tensors have no use.
         unused: Names of the network's that have no use all the same, such as of tensors that are worked out today.
+        inside: Part and what was read of it -> its tensors.
 
     Raises:
-        ValueError: A tensor has no place, or is none.
+        ValueError: A file cannot be read without running code from it, is cut off, or holds what has no place.
     """
+    parts = Parts(files, {}, {})
+    for part, own in files.items():
+        tensors = inside(part, read_weights(part, own))
+        parts.tensors[part], parts.left_out[part] = _sorted_out(part, tensors, places[part], own, unused)
+    return parts
+
+
+def _sorted_out(
+    part: str, read: Mapping[str, Tensor], places: Mapping[str, str | None], files: list[Path], unused: re.Pattern[str]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A part's tensors under the names of the network, and the names of those that have no use here."""
     kept, left_out, strange = dict[str, Tensor](), list[str](), list[str]()
     for name, value in read.items():
         if not isinstance(value, Tensor):
@@ -255,24 +263,8 @@ def settings_in(part: str, file: Path) -> dict[str, Any]:
         raise ValueError(f"{part}: {str(file)!r} is no JSON ({error}): fetch it again") from error
 
 
-def fill(
-    network: PreTrainedModel,
-    tensors: Mapping[str, Mapping[str, Tensor]],
-    dtype: torch.dtype,
-    exact: str | None = None,
-) -> None:
-    """Give a network that has no numbers yet the tensors of all parts; later parts come last.
-
-    Args:
-        network: Built on the meta device.
-        tensors: Per part, its tensors under the names of the network.
-        dtype: Type of the weights.
-        exact: Beginning of the names of those that are in full precision whatever the type.
-
-    Raises:
-        ValueError: A tensor has no place, another shape or kind of numbers than the network's, or a tensor of the
-            network's is missing.
-    """
+def _fill(network: PreTrainedModel, tensors: Tensors, dtype: torch.dtype, exact: str | None) -> None:
+    """Give a network that has no numbers yet the tensors of all parts; later parts come last."""
     state = network.state_dict()
     wanted = {name: tuple(value.shape) for name, value in state.items()}
     together: dict[str, Tensor] = {}
@@ -305,19 +297,43 @@ def fill(
     network.config.dtype = dtype
 
 
-def save(target: Path, network: PreTrainedModel, processor: Any, parts: Parts, **facts: Any) -> Assembled:
-    """Write a network and its processor into a new folder, which appears when it is whole.
+def put_together(
+    target: Path,
+    network_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    processor: Any,
+    parts: Parts,
+    *,
+    family: str,
+    dtype: torch.dtype | str,
+    named: Callable[[set[str], Tensors], Tensors] = lambda _names, tensors: tensors,
+    exact: str | None = None,
+    **facts: Any,
+) -> Assembled:
+    """Build a network, fill it, and write it and its processor into a new folder, which appears when it is whole.
 
     Args:
         target: Where.
-        network: Filled.
-        processor: The network's.
-        parts: What it was made of.
+        network_class: Its class.
+        config: Its config.
+        processor: Its processor.
+        parts: What it is made of.
+        family: What the manifest calls it.
+        dtype: Type of the weights.
+        named: Names that the network has, and the tensors of the parts -> those tensors under the network's names.
+        exact: Beginning of the names of those that are in full precision whatever the type.
         **facts: What else the manifest tells.
 
     Raises:
+        ValueError: It is no type of weights; a tensor has no place, another shape or kind of numbers than the
+            network's, or a tensor of the network's is missing.
         OSError: It cannot be written, as where the disk is full.
     """
+    kept = _type_of_weights(dtype)
+    with torch.device("meta"):
+        network = network_class(config).eval()
+    _fill(network, named(set(network.state_dict()), parts.tensors), kept, exact)
+    facts = {"family": family, "dtype": str(kept).removeprefix("torch."), **facts}
     with _whole(target) as folder:
         try:
             network.save_pretrained(folder)
@@ -348,7 +364,9 @@ def _whole(target: Path) -> Iterator[Path]:
 
 def _write_manifest(folder: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
     files = {
-        part: [{"file": str(file.resolve()), "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in own]
+        part: [
+            {"file": str(file.resolve()), "bytes": file.stat().st_size, "sha256": digest_of_file(file)} for file in own
+        ]
         for part, own in parts.files.items()
     }
     manifest = {
@@ -359,11 +377,3 @@ def _write_manifest(folder: Path, parts: Parts, facts: Mapping[str, Any]) -> Non
         "transformers": transformers.__version__,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 
 from mechaudio.arguments import n_of
 from mechaudio.models.network import Network
+from mechaudio.models.padding import left_padded
 
 
 class SoundWithThePrompt:
@@ -124,11 +125,6 @@ def with_sound(
 ) -> Float[Tensor, "batch position d_model"]:
     """Put audio tokens in the place of their placeholders.
 
-    Args:
-        embedded: Embeddings of the prompts.
-        audio: Where the placeholders are.
-        tokens: Audio tokens of all clips behind one another.
-
     Raises:
         ValueError: Another number of audio tokens than of placeholders.
     """
@@ -144,9 +140,12 @@ class ClipProcessor(ProcessorMixin):
     """
 
     audio_token: str
+    feature_extractor: Any
     tokenizer: Any
     #: Arguments of the constructor that are saved beside its parts.
     saved: ClassVar[tuple[str, ...]] = ()
+    #: Settings of the tokenizer for prompts.
+    tokenizing: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -164,17 +163,62 @@ class ClipProcessor(ProcessorMixin):
         """The placeholder's id."""
         return self.tokenizer.convert_tokens_to_ids(self.audio_token)
 
-    def with_clips(self, text: str | Sequence[str], clips: Sequence[list[int]], **settings: Any) -> list[list[int]]:
-        """Return the ids of texts, and those of each clip in the place of its placeholder.
+    @property
+    def _rate(self) -> int:
+        return self.feature_extractor.sampling_rate
+
+    @property
+    def _padding_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if pad is None else pad
+
+    def _audio(self, clips: list[np.ndarray]) -> dict[str, Tensor]:
+        """The network's inputs of some clips."""
+        raise NotImplementedError
+
+    def _in_place_of(self, clips: list[np.ndarray], heard: dict[str, Tensor], words: Any) -> list[list[int]]:
+        """The ids that stand for each clip, from its inputs and its transcript."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | None = None,
+        audio: Any = None,
+        *,
+        audio_kwargs: dict[str, Any] | None = None,
+        padding: bool | str = False,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Return the network's inputs.
 
         Args:
-            text: One or several.
-            clips: The ids that stand for each clip, in the order of their placeholders.
-            **settings: Of the tokenizer.
+            text: Prompts, one placeholder for each clip.
+            audio: Clips in the order of their placeholders, mono samples at 16 kHz.
+            audio_kwargs: `sampling_rate`.
+            padding: Fill shorter prompts up on the left.
+            return_tensors: `pt`.
+            **kwargs: `sampling_rate`.
 
         Raises:
-            ValueError: Another number of clips than of placeholders.
+            ValueError: Another sampling rate or kind of tensors, a clip longer than is heard, or another number of
+                clips than of placeholders.
         """
+        rate = {**(audio_kwargs or {}), **kwargs}.get("sampling_rate", self._rate)
+        if rate != self._rate or return_tensors != "pt":
+            raise ValueError(
+                f"clips are at {self._rate} Hz and tensors PyTorch's, got {rate} Hz and {return_tensors!r}"
+            )
+        one = isinstance(audio, np.ndarray) and audio.ndim == 1
+        clips = [np.asarray(clip, dtype=np.float32) for clip in ([audio] if one else () if audio is None else audio)]
+        heard = self._audio(clips) if clips else {}
+        if text is None:
+            return BatchFeature(heard)
+        ids = self._with_clips(text, self._in_place_of(clips, heard, kwargs.get("transcripts")))
+        return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
+
+    def _with_clips(self, text: str | Sequence[str], clips: Sequence[list[int]]) -> list[list[int]]:
+        """The ids of texts, and those of each clip in the place of its placeholder."""
         texts = [text] if isinstance(text, str) else list(text)
         wanted = sum(one.count(self.audio_token) for one in texts)
         if wanted != len(clips):
@@ -184,23 +228,5 @@ class ClipProcessor(ProcessorMixin):
         placeholder, following = self.audio_token_id, iter(clips)
         return [
             [token for i in ids for token in (next(following) if i == placeholder else [i])]
-            for ids in self.tokenizer(texts, **settings)["input_ids"]
+            for ids in self.tokenizer(texts, **self.tokenizing)["input_ids"]
         ]
-
-
-def clips_given(audio: Any, rate: int, return_tensors: str, options: Mapping[str, Any]) -> list[Any]:
-    """List the clips that a processor was given.
-
-    Args:
-        audio: One clip as an array, several, or None.
-        rate: The sampling rate that the model hears at.
-        return_tensors: `pt`.
-        options: What else was given; `sampling_rate` is that of the clips.
-
-    Raises:
-        ValueError: Another sampling rate, or another kind of tensors.
-    """
-    given = options.get("sampling_rate", rate)
-    if given != rate or return_tensors != "pt":
-        raise ValueError(f"clips are at {rate} Hz and tensors PyTorch's, got {given} Hz and {return_tensors!r}")
-    return [] if audio is None else [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)

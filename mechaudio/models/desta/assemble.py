@@ -15,16 +15,13 @@ import transformers
 from mechaudio.models.assembling import (
     Assembled,
     Parts,
-    fill,
     folder_files,
     new_folder,
-    read_weights,
-    save,
+    put_together,
+    read_parts,
     settings_in,
     shape_of,
-    sorted_out,
     tokenizer_in,
-    type_of_weights,
 )
 from mechaudio.models.desta.config import DestaConfig, evenly
 from mechaudio.models.desta.network import Desta25ForConditionalGeneration
@@ -73,10 +70,7 @@ def assemble(
     target = new_folder(out)
     paths = {"llama": Path(llama), "whisper": Path(whisper), "checkpoint": Path(checkpoint)}
     files = {part: folder_files(part, path) for part, path in paths.items()}
-    parts = Parts(files, {}, {})
-    for part, own in files.items():
-        read = read_weights(part, own)
-        parts.tensors[part], parts.left_out[part] = sorted_out(part, read, _PLACES[part], own, _WORKED_OUT)
+    parts = read_parts(files, _PLACES, _WORKED_OUT)
     tokenizer, recogniser = (tokenizer_in(part, paths[part]) for part in ("llama", "whisper"))
     if tokenizer.chat_template is None:
         raise ValueError(
@@ -88,12 +82,9 @@ def assemble(
     embeddings = parts.tensors["llama"].get("llm_model.model.embed_tokens.weight")
     if embeddings is None:
         raise ValueError("llama: it lacks model.embed_tokens.weight: is it the right part?")
-    kept = embeddings.dtype if dtype is None else type_of_weights(dtype)
-    with torch.device("meta"):
-        network = Desta25ForConditionalGeneration(_config(paths, parts, processor, qformer_heads)).eval()
-    fill(network, parts.tensors, kept)
-    facts = {"family": "desta", "dtype": str(kept).removeprefix("torch.")}
-    return save(target, network, processor, parts, **facts)
+    config, network_class = _config(paths, parts, processor, qformer_heads), Desta25ForConditionalGeneration
+    kept = embeddings.dtype if dtype is None else dtype
+    return put_together(target, network_class, config, processor, parts, family="desta", dtype=kept)
 
 
 def _config(paths: dict[str, Path], parts: Parts, processor: DestaProcessor, heads: int | None) -> DestaConfig:

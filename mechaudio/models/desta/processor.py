@@ -8,15 +8,15 @@ line.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 from transformers import BatchFeature
 
 from mechaudio.arguments import n_of
 from mechaudio.models.desta.speech import Silero
-from mechaudio.models.own_classes import ClipProcessor, clips_given
-from mechaudio.models.padding import left_padded
+from mechaudio.models.own_classes import ClipProcessor
 
 AUDIO_TOKEN = "<|reserved_special_token_87|>"
 _BEFORE, _BEHIND = "<start_audio>", "<end_audio>"
@@ -35,8 +35,7 @@ class DestaProcessor(ClipProcessor):
 
     audio_token = AUDIO_TOKEN
     saved = ("chat_template", "n_queries")
-    feature_extractor: Any
-    tokenizer: Any
+    model_input_names: ClassVar = ["input_ids", "attention_mask", "input_features"]
     whisper_tokenizer: Any
     chat_template: str | None
 
@@ -68,11 +67,6 @@ class DestaProcessor(ClipProcessor):
         super().__init__(
             feature_extractor, tokenizer, whisper_tokenizer, chat_template=chat_template or tokenizer.chat_template
         )
-
-    @property
-    def model_input_names(self) -> list[str]:
-        """The inputs that it makes."""
-        return ["input_ids", "attention_mask", "input_features"]
 
     def apply_chat_template(self, conversation: Sequence[Mapping[str, Any]], **kwargs: Any) -> Any:
         """Return a conversation as text, a placeholder for each clip.
@@ -129,28 +123,19 @@ class DestaProcessor(ClipProcessor):
             ValueError: Another sampling rate or kind of tensors, or other numbers of clips, transcripts and
                 placeholders.
         """
-        rate = self.feature_extractor.sampling_rate
-        clips = clips_given(audio, rate, return_tensors, {**(audio_kwargs or {}), **kwargs})
-        heard = {}
-        if clips:
-            made = self.feature_extractor(clips, sampling_rate=rate, return_tensors="pt")
-            heard = {"input_features": made["input_features"]}
-        if text is None:
-            return BatchFeature(heard)
-        words = [" "] * len(clips) if transcripts is None else list(transcripts)
+        options = {"audio_kwargs": audio_kwargs, "padding": padding, "return_tensors": return_tensors, **kwargs}
+        return super().__call__(text, audio, transcripts=transcripts, **options)
+
+    def _audio(self, clips: list[np.ndarray]) -> dict[str, Tensor]:
+        made = self.feature_extractor(clips, sampling_rate=self._rate, return_tensors="pt")
+        return {"input_features": made["input_features"]}
+
+    def _in_place_of(self, clips: list[np.ndarray], _heard: dict[str, Tensor], words: Any) -> list[list[int]]:
+        """Audio tokens, and the transcript, tokenised apart."""
+        words = [" "] * len(clips) if words is None else list(words)
         if len(words) != len(clips):
             raise ValueError(
                 f"there are {n_of(len(clips), 'clip')} and {n_of(len(words), 'transcript')}: give one for each"
             )
-        ids = self.with_clips(text, [self._in_place_of(transcript) for transcript in words])
-        return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
-
-    def _in_place_of(self, transcript: str) -> list[int]:
-        """The ids in a clip's place: its audio tokens, and its transcript, tokenised apart."""
-        words = self.tokenizer(transcript, add_special_tokens=False)["input_ids"]
-        return [self.audio_token_id] * self.n_queries + words
-
-    @property
-    def _padding_id(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return self.tokenizer.eos_token_id if pad is None else pad
+        sound = [self.audio_token_id] * self.n_queries
+        return [sound + self.tokenizer(each, add_special_tokens=False)["input_ids"] for each in words]

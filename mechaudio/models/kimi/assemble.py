@@ -16,15 +16,12 @@ import transformers
 from mechaudio.models.assembling import (
     Assembled,
     Parts,
-    fill,
     folder_files,
     new_folder,
-    read_weights,
-    save,
+    put_together,
+    read_parts,
     settings_in,
     shape_of,
-    sorted_out,
-    type_of_weights,
 )
 from mechaudio.models.kimi.config import KimiAudioConfig, SpeechTokenizerConfig
 from mechaudio.models.kimi.network import KimiAudioForConditionalGeneration
@@ -80,11 +77,7 @@ def assemble(
         "whisper": {**_WHISPER, **dict.fromkeys(_NO_USE_OF_WHISPER)},
         "speech_tokenizer": {"": "audio_tokenizer."},
     }
-    parts = Parts(files, {}, {})
-    for part, own in files.items():
-        parts.tensors[part], parts.left_out[part] = sorted_out(
-            part, read_weights(part, own), places[part], own, _UNUSED
-        )
+    parts = read_parts(files, places, _UNUSED)
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
     settings = settings_in("checkpoint", release / "config.json")
     # Its published settings call it a Whisper, of which transformers would warn.
@@ -96,14 +89,17 @@ def assemble(
     config = _config(paths, codes, parts, processor, settings)
     shape_of("checkpoint", parts.tensors["checkpoint"], "model.embed_tokens.weight")
     embeddings = parts.tensors["checkpoint"]["model.embed_tokens.weight"]
-    kept = embeddings.dtype if dtype is None else type_of_weights(dtype)
-    with torch.device("meta"):
-        network = KimiAudioForConditionalGeneration(config).eval()
-    fill(network, parts.tensors, kept, exact="audio_tokenizer.")
-    network.generation_config.eos_token_id = config.eos_token_id
-    network.generation_config.pad_token_id = config.pad_token_id
-    facts = {"family": "kimi", "dtype": str(kept).removeprefix("torch."), "audio_branch": audio_branch}
-    return save(target, network, processor, parts, **facts)
+    return put_together(
+        target,
+        KimiAudioForConditionalGeneration,
+        config,
+        processor,
+        parts,
+        family="kimi",
+        dtype=embeddings.dtype if dtype is None else dtype,
+        exact="audio_tokenizer.",
+        audio_branch=audio_branch,
+    )
 
 
 def _config(

@@ -68,22 +68,6 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
             self.mimo_output = nn.Linear(width, text.vocab_size, bias=False)
         self.post_init()
 
-    def get_input_embeddings(self) -> Network:
-        """Return the embeddings of both streams."""
-        return self.model.embed_tokens
-
-    def set_input_embeddings(self, value: Network) -> None:
-        """Replace the embeddings of both streams."""
-        self.model.embed_tokens = value
-
-    def get_output_embeddings(self) -> Network:
-        """Return the unembedding of text."""
-        return self.lm_head
-
-    def set_output_embeddings(self, value: Network) -> None:
-        """Replace the unembedding of text."""
-        self.lm_head = value
-
     def codes(
         self, input_features_mask: Tensor, code_features: Tensor | None, audio_codes: Tensor | None = None
     ) -> Int[Tensor, " token"]:

@@ -8,17 +8,15 @@ Training put the text in front of the clip.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from tokenizers import AddedToken
 from torch.nn import functional
-from transformers import BatchFeature
 
 from mechaudio.models.kimi.network import MEL_FRAMES
-from mechaudio.models.own_classes import ClipProcessor, clips_given
-from mechaudio.models.padding import left_padded
+from mechaudio.models.own_classes import ClipProcessor
 
 AUDIO_TOKEN = "<|mechaudio_audio|>"
 BLANK, TEXT_END = "<|im_kimia_text_blank|>", "<|im_kimia_text_eos|>"
@@ -32,13 +30,21 @@ IN_AUDIO = (_MESSAGE_END, _BEGIN, _END, *_START.values(), _ANSWER_IN_TEXT, _ANSW
 class KimiAudioProcessor(ClipProcessor):
     """Kimi-Audio's processor: a Whisper feature extractor, which serves both encoders, and a tokenizer.
 
+    Clips longer than 30 s are heard in windows.
+
     Attributes:
         audio_token: The placeholder for an audio token. Nothing that was trained has its id.
     """
 
     audio_token = AUDIO_TOKEN
-    feature_extractor: Any
-    tokenizer: Any
+    model_input_names: ClassVar = [
+        "input_ids",
+        "attention_mask",
+        "input_features",
+        "input_features_mask",
+        "code_features",
+    ]
+    tokenizing: ClassVar = {"add_special_tokens": False}
 
     def __init__(self, feature_extractor: Any = None, tokenizer: Any = None, chat_template: str | None = None):
         """Put a processor together.
@@ -58,11 +64,6 @@ class KimiAudioProcessor(ClipProcessor):
         if AUDIO_TOKEN not in vocabulary:
             tokenizer.add_tokens([AddedToken(AUDIO_TOKEN, normalized=False, special=True)], special_tokens=True)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
-
-    @property
-    def model_input_names(self) -> list[str]:
-        """The inputs that it makes."""
-        return ["input_ids", "attention_mask", "input_features", "input_features_mask", "code_features"]
 
     def apply_chat_template(self, conversation: Sequence[Mapping[str, Any]], **kwargs: Any) -> str:
         """Return a conversation as text, a placeholder for each clip.
@@ -91,39 +92,10 @@ class KimiAudioProcessor(ClipProcessor):
             written += _START[turn["role"]] + "".join(spoken) + end + _MESSAGE_END
         return written + (_START["assistant"] if kwargs.get("add_generation_prompt") else "")
 
-    def __call__(
-        self,
-        text: str | Sequence[str] | None = None,
-        audio: Any = None,
-        *,
-        audio_kwargs: dict[str, Any] | None = None,
-        padding: bool | str = False,
-        return_tensors: str = "pt",
-        **kwargs: Any,
-    ) -> BatchFeature:
-        """Return the network's inputs.
-
-        Args:
-            text: Prompts, one placeholder for each clip.
-            audio: Clips in the order of their placeholders, mono samples at 16 kHz. Longer ones than 30 s are heard in
-                windows.
-            audio_kwargs: `sampling_rate`.
-            padding: Fill shorter prompts up on the left.
-            return_tensors: `pt`.
-            **kwargs: `sampling_rate`.
-
-        Raises:
-            ValueError: Another sampling rate or kind of tensors, or another number of clips than of placeholders.
-        """
-        rate = self.feature_extractor.sampling_rate
-        clips = clips_given(audio, rate, return_tensors, {**(audio_kwargs or {}), **kwargs})
-        heard = self._audio([np.asarray(clip, dtype=np.float32) for clip in clips]) if clips else {}
-        if text is None:
-            return BatchFeature(heard)
+    def _in_place_of(self, clips: list[np.ndarray], _heard: dict[str, torch.Tensor], _words: Any) -> list[list[int]]:
         samples = self.feature_extractor.hop_length * MEL_FRAMES
         counts = [sum(-(-len(window) // samples) for window in self._windows(clip)) for clip in clips]
-        ids = self.with_clips(text, [[self.audio_token_id] * count for count in counts], add_special_tokens=False)
-        return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
+        return [[self.audio_token_id] * count for count in counts]
 
     def _windows(self, clip: np.ndarray) -> list[np.ndarray]:
         """A clip in pieces that an encoder hears at once."""

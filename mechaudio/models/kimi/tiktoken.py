@@ -45,12 +45,7 @@ _NAMED = {
 
 
 def control_tokens(n_ranks: int, codes_offset: int) -> dict[str, int]:
-    """Return the ids of the tokens between the ranks and the codes: those that have a name, and reserved ones.
-
-    Args:
-        n_ranks: Ranks that the file holds.
-        codes_offset: Id of the first code.
-    """
+    """Return the ids of the tokens between the ranks and the codes: those that have a name, and reserved ones."""
     reserved = count()
     return {
         _NAMED.get(place) or f"<|reserved_token_{next(reserved)}|>": n_ranks + place

@@ -7,6 +7,7 @@ the release's own `.pth` file with what was trained.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,18 +17,20 @@ from torch import Tensor
 
 from mechaudio.models.assembling import (
     Assembled,
-    fill,
+    Parts,
+    Tensors,
+    folder_files,
     new_folder,
-    save,
+    put_together,
+    read_parts,
     shape_of,
+    single_file,
     tokenizer_in,
-    type_of_weights,
 )
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.lora import peft_names
 from mechaudio.models.salmonn.network import SalmonnForConditionalGeneration, TimeAudioForConditionalGeneration
-from mechaudio.models.salmonn.parts import LLAMA, read_parts
 from mechaudio.models.salmonn.processor import SalmonnProcessor, TimeAudioProcessor
 
 Family = Literal["salmonn", "timeaudio"]
@@ -37,6 +40,29 @@ _CLASSES = {
     "salmonn": (SalmonnForConditionalGeneration, SalmonnConfig, SalmonnProcessor),
     "timeaudio": (TimeAudioForConditionalGeneration, TimeAudioConfig, TimeAudioProcessor),
 }
+#: Where the decoder lies in the network.
+LLAMA = "llama_model.base_model.model."
+_TABLES = (f"{LLAMA}model.embed_tokens.weight", f"{LLAMA}lm_head.weight")
+#: The parts that are pickled files.
+_PICKLED = ("beats", "checkpoint")
+#: Per part, where its tensors go: the beginning of a name -> what stands in its place. `None`: no use here.
+_PLACES: dict[str, dict[str, str | None]] = {
+    "llama": {"model.": f"{LLAMA}model.", "lm_head.": f"{LLAMA}lm_head."},
+    "whisper": {
+        "model.encoder.": "speech_encoder.",
+        "encoder.": "speech_encoder.",
+        "model.decoder.": None,
+        "decoder.": None,
+        "proj_out.": None,
+    },
+    "beats": {"predictor.": None, "": "beats."},
+    "checkpoint": {"beats.predictor.": None, "": ""},
+}
+#: Tensors that older versions saved and that are worked out today, or that lie in parts that the release removes.
+_WORKED_OUT = re.compile(
+    r"rotary_emb\.inv_freq$|embeddings\.position_ids$|^speech_Qformer\.cls\."
+    r"|^speech_Qformer\.bert\.embeddings\.(word|position)_embeddings\."
+)
 
 
 def assemble(
@@ -79,22 +105,45 @@ def assemble(
     target = new_folder(out)
     paths = {"llama": Path(llama), "whisper": Path(whisper), "beats": Path(beats), "checkpoint": Path(checkpoint)}
     network_class, config_class, processor_class = _CLASSES[family]
-    parts, beats_settings = read_parts(paths)
+    files = {part: (single_file if part in _PICKLED else folder_files)(part, path) for part, path in paths.items()}
+    parts, beats_settings = _read(files)
     tokenizer = tokenizer_in("llama", paths["llama"])
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
     processor = processor_class(extractor, tokenizer)
     config = _config(config_class, paths, parts.tensors, beats_settings, processor, lora_alpha, qformer_heads)
-    embeddings = parts.tensors["llama"][f"{LLAMA}model.embed_tokens.weight"]
-    kept = embeddings.dtype if dtype is None else type_of_weights(dtype)
-    network = _filled(network_class, config, parts.tensors, kept)
-    facts = {"family": family, "dtype": str(kept).removeprefix("torch."), "lora_alpha": lora_alpha}
-    return save(target, network, processor, parts, **facts)
+    _refuse_unmarked(network_class, parts.tensors["checkpoint"])
+    return put_together(
+        target,
+        network_class,
+        config,
+        processor,
+        parts,
+        family=family,
+        dtype=parts.tensors["llama"][_TABLES[0]].dtype if dtype is None else dtype,
+        named=partial(_named, config.text_config.vocab_size),
+        lora_alpha=lora_alpha,
+    )
+
+
+def _read(files: dict[str, list[Path]]) -> tuple[Parts, dict[str, Any]]:
+    """The parts, and BEATs' settings."""
+    settings: dict[str, Any] = {}
+
+    def inside(part: str, read: dict[str, Any]) -> dict[str, Any]:
+        if part not in _PICKLED:
+            return read
+        if not isinstance(read.get("model"), dict):
+            raise ValueError(f"{part}: {str(files[part][0])!r} has no 'model' in it, only {sorted(map(str, read))[:5]}")
+        settings.update(read.get("cfg", {}) if part == "beats" else {})
+        return read["model"]
+
+    return read_parts(files, _PLACES, _WORKED_OUT, inside), settings
 
 
 def _config(
     config_class: type[SalmonnConfig],
     paths: dict[str, Path],
-    tensors: dict[str, dict[str, Tensor]],
+    tensors: Tensors,
     beats: dict[str, Any],
     processor: SalmonnProcessor,
     lora_alpha: int,
@@ -133,26 +182,16 @@ def _config(
     )
 
 
-def _filled(
-    network_class: type[SalmonnForConditionalGeneration],
-    config: SalmonnConfig,
-    tensors: dict[str, dict[str, Tensor]],
-    dtype: torch.dtype,
-) -> SalmonnForConditionalGeneration:
-    """The network with the tensors of all parts."""
-    _refuse_unmarked(network_class, tensors["checkpoint"])
-    with torch.device("meta"):
-        network = network_class(config).eval()
-    wanted, rows = set(network.state_dict()), config.text_config.vocab_size
+def _named(rows: int, wanted: set[str], tensors: Tensors) -> Tensors:
+    """The tensors under the network's names, those of the vocabulary with as many rows as the network's."""
     named = {
         part: {_weight_norm(name): value for name, value in peft_names(own, wanted).items()}
         for part, own in tensors.items()
     }
-    for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        if f"{LLAMA}{name}" in named["llama"]:
-            named["llama"][f"{LLAMA}{name}"] = _with_new_rows(named["llama"][f"{LLAMA}{name}"], rows)
-    fill(network, named, dtype)
-    return network
+    for name in _TABLES:
+        if name in named["llama"]:
+            named["llama"][name] = _with_new_rows(named["llama"][name], rows)
+    return named
 
 
 def _weight_norm(name: str) -> str:
@@ -172,7 +211,6 @@ def _with_new_rows(value: Tensor, rows: int) -> Tensor:
 
 def _refuse_unmarked(network_class: type, trained: dict[str, Tensor]) -> None:
     """TimeAudio's markers were trained: without their rows it would write times with rows of zeros."""
-    tables = (f"{LLAMA}model.embed_tokens.weight", f"{LLAMA}lm_head.weight")
-    lacking = [name for name in tables if name not in trained]
+    lacking = [name for name in _TABLES if name not in trained]
     if network_class is TimeAudioForConditionalGeneration and lacking:
         raise ValueError(f"checkpoint: it lacks {', '.join(lacking)}, which hold the rows of TimeAudio's marker tokens")

@@ -7,15 +7,13 @@ stands behind it are tokenised apart, each as a text of its own with a space in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from tokenizers import AddedToken, normalizers
-from transformers import BatchFeature
 
-from mechaudio.models.own_classes import ClipProcessor, clips_given
-from mechaudio.models.padding import left_padded
+from mechaudio.models.own_classes import ClipProcessor
 from mechaudio.models.salmonn.beats import BeatsConfig
 from mechaudio.models.salmonn.config import SalmonnConfig, TimeAudioConfig
 from mechaudio.models.salmonn.fbank import HOP, RATE, filterbank, frames_of_samples
@@ -35,6 +33,9 @@ TEMPLATE = (
 class SalmonnProcessor(ClipProcessor):
     """SALMONN's processor: a Whisper feature extractor, BEATs' filterbank and a Llama tokenizer.
 
+    Of clips together in one call, shorter ones are filled up to the longest, as the release does, and BEATs hears some
+    of the filling. Clips longer than `max_audio_len` are refused.
+
     Attributes:
         audio_token: The placeholder for audio. It lies behind the vocabulary, so that no text is written with it.
         sizes: Stretches, windows and tokens of clips.
@@ -42,6 +43,15 @@ class SalmonnProcessor(ClipProcessor):
 
     audio_token = AUDIO_TOKEN
     saved = ("chat_template", "sizes")
+    model_input_names: ClassVar = [
+        "input_ids",
+        "attention_mask",
+        "input_features",
+        "filterbank_features",
+        "input_features_mask",
+        "audio_samples",
+    ]
+    _rate = RATE
     config_class: type[SalmonnConfig] = SalmonnConfig
     #: Tokens that lie between the vocabulary of Llama and the placeholder, in order.
     added: tuple[str, ...] = ("[PAD]",)
@@ -67,51 +77,9 @@ class SalmonnProcessor(ClipProcessor):
         """Length of the longest clip that is taken, in seconds."""
         return self._config.max_seconds
 
-    @property
-    def model_input_names(self) -> list[str]:
-        """The inputs that it makes."""
-        return [
-            "input_ids",
-            "attention_mask",
-            "input_features",
-            "filterbank_features",
-            "input_features_mask",
-            "audio_samples",
-        ]
-
-    def __call__(
-        self,
-        text: str | Sequence[str] | None = None,
-        audio: Any = None,
-        *,
-        audio_kwargs: dict[str, Any] | None = None,
-        padding: bool | str = False,
-        return_tensors: str = "pt",
-        **kwargs: Any,
-    ) -> BatchFeature:
-        """Return the network's inputs.
-
-        Args:
-            text: Prompts, one placeholder for each clip.
-            audio: Clips in the order of their placeholders, mono samples at 16 kHz. Together in one call, shorter ones
-                are filled up to the longest, as the release does, and BEATs hears some of the filling.
-            audio_kwargs: `sampling_rate`.
-            padding: Fill shorter prompts up on the left.
-            return_tensors: `pt`.
-            **kwargs: `sampling_rate`.
-
-        Raises:
-            ValueError: Another sampling rate or kind of tensors, a clip longer than `max_audio_len`, or another number
-                of clips than of placeholders.
-        """
-        clips = clips_given(audio, RATE, return_tensors, {**(audio_kwargs or {}), **kwargs})
-        heard = self._audio([np.asarray(clip, dtype=np.float32) for clip in clips]) if clips else {}
-        if text is None:
-            return BatchFeature(heard)
-        frames = heard["input_features_mask"].sum(-1).tolist() if clips else []
-        counts = [self._config.n_audio_tokens(count) for count in frames]
-        ids = self.with_clips(text, [[self.audio_token_id] * count for count in counts])
-        return BatchFeature({**left_padded(ids, padding, self.tokenizer.pad_token_id), **heard})
+    def _in_place_of(self, _clips: list[np.ndarray], heard: dict[str, torch.Tensor], _words: Any) -> list[list[int]]:
+        frames = heard["input_features_mask"].sum(-1).tolist() if heard else []
+        return [[self.audio_token_id] * self._config.n_audio_tokens(count) for count in frames]
 
     def _audio(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """Frames of both encoders; clips of less than a second are filled up to one."""

