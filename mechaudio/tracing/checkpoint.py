@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from transformers.utils.hub import cached_file
 
 from mechaudio.arguments import n_of
 from mechaudio.models.adapter import Adapter
+from mechaudio.models.assembling import some
 from mechaudio.models.network import Network
 from mechaudio.notices import warn
 
@@ -39,7 +40,6 @@ _SHORT_TYPES = ("I4", "U4", "I8", "U8", "F4", "F6_", "F8", "I16", "U16")
 _WEIGHT_TYPES = ("BF16", "F16", "F32", "F64")
 #: Types that weights are computed with; those of packed numbers have no smallest and largest.
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-_SHOWN = 3
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -118,13 +118,13 @@ def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any],
     total = len(network.state_dict())
     wrong = []
     if missing:
-        wrong.append(f"{len(missing)} of {total} tensors are missing ({_some(missing)})")
+        wrong.append(f"{len(missing)} of {total} tensors are missing ({some(missing)})")
     if mismatched:
         shapes = [f"{name} {list(there)} instead of {list(wanted)}" for name, there, wanted in mismatched]
-        wrong.append(f"{n_of(len(mismatched), 'has another shape', 'have another shape')} ({_some(shapes)})")
+        wrong.append(f"{n_of(len(mismatched), 'has another shape', 'have another shape')} ({some(shapes)})")
     if unexpected and (missing or strange):
         shown = unexpected if missing else strange
-        wrong.append(f"{n_of(len(shown), 'has a name', 'have names')} that the network does not know ({_some(shown)})")
+        wrong.append(f"{n_of(len(shown), 'has a name', 'have names')} that the network does not know ({some(shown)})")
     if wrong:
         raise ValueError(
             f"{file} does not hold the weights of this {type(network).__name__}: {'; '.join(wrong)}. transformers "
@@ -133,17 +133,12 @@ def refuse_unaccounted(network: Network, adapter: Adapter, info: dict[str, Any],
     if unexpected:
         warn(
             f"{file} holds {n_of(len(unexpected), 'tensor')} of parts that {type(network).__name__} does not have, and "
-            f"that are left out: {_some(unexpected)}"
+            f"that are left out: {some(unexpected)}"
         )
 
 
 def _files_of_tensors(folder: Path, variant: str | None) -> dict[str, Path]:
-    """Return the file of each tensor, and refuse a folder in which one is there twice: which was meant, nobody says.
-
-    Raises:
-        ValueError: There are whole weights beside those in parts, a tensor is in two parts, or the index of the parts
-            is damaged or names a file that is not in the folder.
-    """
+    """Return the file of each tensor, and refuse a folder in which one is there twice: which was meant, nobody says."""
     suffix = f".{variant}" if variant else ""
     whole, index = folder / f"model{suffix}.safetensors", folder / f"model.safetensors.index{suffix}.json"
     if not index.is_file():
@@ -158,12 +153,12 @@ def _files_of_tensors(folder: Path, variant: str | None) -> dict[str, Path]:
         ) from error
     if elsewhere:
         raise ValueError(
-            f"{str(index)!r} takes weights from files outside its folder ({_some(elsewhere)}), which may be those of "
+            f"{str(index)!r} takes weights from files outside its folder ({some(elsewhere)}), which may be those of "
             "another network: put them into the folder, and their names alone into the index"
         )
     if whole.is_file() and whole.name not in parts:
         raise ValueError(
-            f"{str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} lists ({_some(parts)}): "
+            f"{str(folder)!r} holds two sets of weights, {whole.name} and what {index.name} lists ({some(parts)}): "
             "take away those that are not meant"
         )
     parts_with: dict[str, list[str]] = {}
@@ -173,7 +168,7 @@ def _files_of_tensors(folder: Path, variant: str | None) -> dict[str, Path]:
     twice = [f"{name} in {' and '.join(files)}" for name, files in parts_with.items() if len(files) > 1]
     if twice:
         raise ValueError(
-            f"the weights in {str(folder)!r} hold {n_of(len(twice), 'tensor')} twice ({_some(twice)}): fetch or save "
+            f"the weights in {str(folder)!r} hold {n_of(len(twice), 'tensor')} twice ({some(twice)}): fetch or save "
             "them again"
         )
     return {name: folder / part for name, (part,) in parts_with.items()}
@@ -182,13 +177,8 @@ def _files_of_tensors(folder: Path, variant: str | None) -> dict[str, Path]:
 def _refuse_two_for_one(network: Network, files: Mapping[str, Path]) -> None:
     """Refuse two tensors for one place: transformers knows some places by an older name, too, and takes the last.
 
-    Args:
-        network: The network.
-        files: The file of each tensor that is not left out.
-
-    Raises:
-        ValueError: Tensors with the end of a name in common, such as `lm_head.weight`, are more in the file than in the
-            network, and hold different numbers.
+    Such tensors have the end of a name in common, as `lm_head.weight`, are more in the file than in the network, and
+    hold different numbers.
     """
     places = Counter(end for name in network.state_dict() for end in _ends(name))
     rivals: dict[str, list[str]] = {}
@@ -219,11 +209,7 @@ def _tensor(file: Path, name: str) -> torch.Tensor:
 
 
 def _refuse_no_numbers(network: Network, file: str) -> None:
-    """Refuse weights that are NaN or infinite, and warn of matrices of zeros, as a copy that broke off leaves them.
-
-    Raises:
-        ValueError: A tensor holds NaN or infinity.
-    """
+    """Refuse weights that are NaN or infinite, and warn of matrices of zeros, as a copy that broke off leaves them."""
     ranges = {
         name: value.detach().aminmax()
         for name, value in network.named_parameters()
@@ -232,7 +218,7 @@ def _refuse_no_numbers(network: Network, file: str) -> None:
     infinite = [name for name, (low, high) in ranges.items() if not (low.isfinite() and high.isfinite())]
     if infinite:
         raise ValueError(
-            f"{file} gives {len(infinite)} of {len(ranges)} tensors that hold NaN or infinity ({_some(infinite)}): the "
+            f"{file} gives {len(infinite)} of {len(ranges)} tensors that hold NaN or infinity ({some(infinite)}): the "
             "file is damaged, the training that wrote it went wrong, or the type that was asked for (dtype=) cannot "
             "hold its numbers. A network that is meant to be so opens with AudioLM(network, processor)"
         )
@@ -240,7 +226,7 @@ def _refuse_no_numbers(network: Network, file: str) -> None:
     zeros = [name for name in matrices if name in ranges and not any(ranges[name])]
     if zeros:
         warn(
-            f"{file} holds zeros alone for {len(zeros)} of {len(matrices)} matrices ({_some(zeros)}), and what they "
+            f"{file} holds zeros alone for {len(zeros)} of {len(matrices)} matrices ({some(zeros)}), and what they "
             "are part of does nothing: was it copied whole? Fetch it again, unless it is meant so"
         )
 
@@ -264,7 +250,7 @@ def _refuse_quantised(network: Network, folder: Path) -> None:
         ]
         if other:
             raise ValueError(
-                f"{str(file)!r} holds quantised or other numbers than weights are ({_some(other)}), and its "
+                f"{str(file)!r} holds quantised or other numbers than weights are ({some(other)}), and its "
                 "config.json has no quantization_config that says what they stand for: they would be read as plain "
                 "numbers"
             )
@@ -296,10 +282,9 @@ def _inside(paths: Container[str], adapter: Adapter, name: str) -> bool:
     return within.startswith(inside) and within not in whole
 
 
-def _remedy(unexpected: Iterable[str]) -> str:
+def _remedy(unexpected: list[str]) -> str:
     for prefix, network in _WRAPPERS.items():
-        names = list(unexpected)
-        if names and all(name.startswith(prefix) for name in names):
+        if unexpected and all(name.startswith(prefix) for name in unexpected):
             return f"The names begin with {prefix!r}: a wrapped network was saved; save {network} with save_pretrained"
     if any("lora_" in name for name in unexpected):
         return "It holds an adapter of low rank: merge it (network.merge_and_unload()) before save_pretrained"
@@ -307,10 +292,6 @@ def _remedy(unexpected: Iterable[str]) -> str:
         "Save it again with save_pretrained, from the same class and config, or fetch it again; a network that is "
         "meant to be so opens with AudioLM(network, processor)"
     )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def folder_of(where: str, hub: dict[str, Any]) -> Path:
@@ -351,7 +332,7 @@ def _without_safetensors(where: str, folder: Path, error: OSError) -> str:
         return f"the weights of {where!r} cannot be read: {error}"
     if other:
         return (
-            f"{str(folder)!r} holds no safetensors, only {_some(other)}, which is not read: unpickling can run "
+            f"{str(folder)!r} holds no safetensors, only {some(other)}, which is not read: unpickling can run "
             "code. Load it yourself where you trust it, network = Class.from_pretrained(folder), and open "
             "AudioLM(network, processor), or save it again: network.save_pretrained(folder)"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from mechaudio.arguments import check, checks_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
+from mechaudio.models.network import Network
 from mechaudio.models.not_opened import NOT_OPENED
 from mechaudio.models.registry import ADAPTERS, ADDING_A_MODEL, adapters
 from mechaudio.models.small import DELTAS, ctranslate2, gguf
@@ -139,11 +140,16 @@ def load(
         _refuse_absent(device)
     elif device_map is None:
         device = _device_of_process()
-    if str(name) == "toy":
-        return _toy(dtype, device, prove, listens, revision=revision, device_map=device_map, **hub, **passed)
-    if str(name) == "small":
-        _refuse_options("small", revision=revision, device_map=device_map, **hub, **passed)
-        return _small(dtype, device, prove, files_of_small)
+    if str(name) in ("toy", "small"):
+        _refuse_options(str(name), revision=revision, device_map=device_map, **hub, **passed)
+        exact = torch.float32 if dtype == "auto" else dtype
+        toy = str(name) == "toy"
+        made = (build_network(exact, listens), build_processor()) if toy else _small(exact, files_of_small)
+        network, processor = made
+        model = AudioLM(network if device is None else network.to(device), processor, prove=prove)
+        model.checkpoint = str(name) if listens == PLANTED.listens else f"toy, {listens} listening"
+        model.trained_choices = TRAINED if str(name) == "small" else ()
+        return model
     where = str(files("mechaudio.models.tiny") / "weights") if str(name) == "tiny" else str(name)
     dtype = torch.float32 if str(name) == "tiny" and dtype == "auto" else dtype
     if revision is not None and Path(where).is_dir():
@@ -154,7 +160,7 @@ def load(
         hub["local_files_only"] = True
     adapter = _adapter(where, hub, unreachable)
     _refuse_adapter(where, hub, adapter)
-    with _quiet(str(name) == "tiny"):
+    with _quiet() if str(name) == "tiny" else nullcontext():
         network = read_network(adapter, where, hub, {"dtype": dtype, "device_map": device_map, **passed})
     if device is not None:
         network = network.to(device)
@@ -167,12 +173,7 @@ def load(
 def _sorted_options(
     options: dict[str, Any], dtype: torch.dtype | str
 ) -> tuple[torch.dtype | str, dict[str, Any], dict[str, Any]]:
-    """The dtype, the options of everything that is read, and those of the network.
-
-    Raises:
-        ValueError: An option that would run code, read pickles or contradict another.
-        TypeError: An option that is not known.
-    """
+    """The dtype, the options of everything that is read, and those of the network."""
     given = dict(options)
     if given.pop("trust_remote_code", False):
         raise ValueError("mechaudio runs no code from checkpoints: trust_remote_code must stay False")
@@ -228,67 +229,43 @@ def _devices() -> list[str]:
     return ["cpu", *(f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count()))]
 
 
-def _toy(
-    dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, listens: str, **options: Any
-) -> AudioLM:
-    """The model that is made by arithmetic, not read from a checkpoint."""
-    _refuse_options("toy", **options)
-    network = build_network(torch.float32 if dtype == "auto" else dtype, listens)
-    model = AudioLM(network if device is None else network.to(device), build_processor(), prove=prove)
-    model.checkpoint = "toy" if listens == PLANTED.listens else f"toy, {listens} listening"
-    return model
-
-
-def _small(
-    dtype: torch.dtype | str, device: torch.device | str | None, prove: bool, given: dict[str, str | Path]
-) -> AudioLM:
-    """The model that is assembled from two published files and what was trained between them."""
+def _small(dtype: torch.dtype, given: dict[str, str | Path]) -> tuple[Network, Any]:
+    """The network that is assembled from two published files and what was trained between them, and its processor."""
     whisper, smollm2 = (located(part, given.get(part.name)) for part in PARTS)
     decoder = gguf.read(smollm2)
-    with _quiet(True):
-        network = assemble(ctranslate2.read(whisper), decoder, DELTAS, torch.float32 if dtype == "auto" else dtype)
-    model = AudioLM(network if device is None else network.to(device), build_small_processor(decoder), prove=prove)
-    model.checkpoint, model.trained_choices = "small", TRAINED
-    return model
+    with _quiet():
+        return assemble(ctranslate2.read(whisper), decoder, DELTAS, dtype), build_small_processor(decoder)
 
 
 def _refuse_options(name: str, **options: Any) -> None:
-    """Refuse what only checkpoints take.
-
-    Raises:
-        ValueError: An option was given.
-    """
+    """Refuse what only checkpoints take."""
     given = sorted(option for option, value in options.items() if value is not None)
     if given:
         raise ValueError(f"{name!r} is no checkpoint: it takes dtype=, device= and prove=, not {', '.join(given)}")
 
 
 @contextmanager
-def _quiet(small: bool) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """No progress bar while a small checkpoint loads."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
-    if small:
-        transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         yield
     finally:
-        if small and shown:
+        if shown:
             transformers.utils.logging.enable_progress_bar()
 
 
 def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapter:
     _refuse_parts(where, hub)
+    refused: Exception | None = None
     try:
         settings, _ = transformers.PreTrainedConfig.get_config_dict(where, **hub)
         ours = next((one for one in adapters() if one.network and one.family == settings.get("model_type")), None)
-        if ours is None:
-            _refuse_unknown_type(where, settings)
-        else:  # transformers reads the config when it reads the tokenizer, too
-            _refuse_unassembled(where, ours, settings)
+        refused = _unknown_type(where, settings) if ours is None else _unassembled(where, ours, settings)
+        if ours is not None and refused is None:  # transformers reads the config when it reads the tokenizer, too
             transformers.AutoConfig.register(ours.family, ours.load_class().config_class, exist_ok=True)
-        config = transformers.AutoConfig.from_pretrained(where, **hub)
-    except (_UnknownTypeError, _UnassembledError):
-        raise
+        config: Any = None if refused else transformers.AutoConfig.from_pretrained(where, **hub)
     except Exception as error:  # of a config.json that is damaged, whatever its fields make of it
         folder = Path(where, hub.get("subfolder", ""))
         if (folder / _ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
@@ -312,6 +289,8 @@ def _adapter(where: str, hub: dict[str, Any], unreachable: str | None) -> Adapte
             f"hub id such as {ADAPTERS[0].checkpoints[0]!r} (with a network, or in the hub's cache). "
             f"{_told(error, unreachable)}"
         ) from error
+    if refused is not None:
+        raise refused
     adapter = _adapter_of(config.model_type)
     if adapter is not None:
         return adapter
@@ -333,17 +312,9 @@ def _adapter_of(model_type: str) -> Adapter | None:
     return next((adapter for adapter in adapters() if model_type in (adapter.family, *adapter.also_in)), None)
 
 
-class _UnassembledError(ValueError):
-    """A release as it was published, of a network that is put together of parts."""
-
-
 def _told(error: Exception, unreachable: str | None) -> str:
     """Say what is known of the reason that nothing was found."""
     return f"transformers says: {error}" if unreachable is None else f"The hub does not answer ({unreachable})"
-
-
-class _UnknownTypeError(TypeError):
-    """A checkpoint whose class nobody here has."""
 
 
 def _known() -> str:
@@ -351,11 +322,7 @@ def _known() -> str:
 
 
 def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
-    """Say what to do with a checkpoint that holds parts of a network, and with one that is code of its own.
-
-    Raises:
-        ValueError: It is one of these.
-    """
+    """Say what to do with a checkpoint that holds parts of a network, and with one that is code of its own."""
     folder = Path(where, hub.get("subfolder", ""))
     if folder.is_dir():
         loose = sorted({file.name for pattern in _LOOSE_WEIGHTS for file in folder.glob(pattern)})
@@ -374,18 +341,15 @@ def _refuse_parts(where: str, hub: dict[str, Any]) -> None:
             )
 
 
-def _refuse_unassembled(where: str, adapter: Adapter, settings: dict[str, Any]) -> None:
-    """Refuse a release whose config is not that of the whole network.
-
-    Raises:
-        ValueError: It is one.
-    """
+def _unassembled(where: str, adapter: Adapter, settings: dict[str, Any]) -> ValueError | None:
+    """The error for a release whose config is not that of the whole network."""
     parts = getattr(adapter.load_class().config_class, "sub_configs", {})
-    if adapter.parts and not set(parts) <= set(settings):
-        raise _UnassembledError(
-            f"{where!r} is the release of a {adapter.network_class} as it was published, which holds parts of it, and "
-            f"the rest lies elsewhere. {_assembling(adapter.family)}"
-        )
+    if not adapter.parts or set(parts) <= set(settings):
+        return None
+    return ValueError(
+        f"{where!r} is the release of a {adapter.network_class} as it was published, which holds parts of it, and the "
+        f"rest lies elsewhere. {_assembling(adapter.family)}"
+    )
 
 
 #: What `mechaudio assemble` calls a family, and takes for it.
@@ -403,32 +367,22 @@ def _assembling(*families: str) -> str:
     return f"Fetch all parts and put them together once, {commands}, then ma.load(FOLDER)"
 
 
-def _own_class() -> str:
-    return (
-        "To open it, write its class in transformers' conventions, describe it to ma.register(adapter), and open "
-        f"AudioLM(network, processor): {ADDING_A_MODEL}"
-    )
-
-
-def _refuse_unknown_type(where: str, settings: dict[str, Any]) -> None:
-    """Refuse a checkpoint that is there and whose class neither transformers nor mechaudio has.
-
-    Raises:
-        TypeError: It is one.
-    """
+def _unknown_type(where: str, settings: dict[str, Any]) -> TypeError | None:
+    """The error for a checkpoint that is there and whose class neither transformers nor mechaudio has."""
     kind = settings.get("model_type")
     if kind is None or kind in CONFIG_MAPPING:
-        return
+        return None
     adapter = _adapter_of(kind)
     if adapter is not None:
-        raise _UnknownTypeError(
+        return TypeError(
             f"{where!r} holds a {kind!r}, and this transformers ({transformers.__version__}) has no "
             f"{adapter.network_class}: install a newer one, pip install --upgrade transformers"
         )
     code = " Its config.json names code of its own (auto_map), which mechaudio does not run." * ("auto_map" in settings)
-    raise _UnknownTypeError(
+    return TypeError(
         f"{where!r} holds a {kind!r}, which neither this transformers ({transformers.__version__}) nor mechaudio has a "
-        f"class for.{code} mechaudio opens: {_known()}. {_own_class()}"
+        f"class for.{code} mechaudio opens: {_known()}. To open it, write its class in transformers' conventions, "
+        f"describe it to ma.register(adapter), and open AudioLM(network, processor): {ADDING_A_MODEL}"
     )
 
 
@@ -448,13 +402,6 @@ def _refuse_adapter(where: str, hub: dict[str, Any], adapter: Adapter) -> None:
     """Refuse an adapter beside the weights that would be left out, or that is another network's.
 
     transformers puts it in where peft is installed, to whatever its shapes fit, and leaves it out where it is not.
-
-    Raises:
-        ImportError: peft is not installed.
-        ValueError: Its config says that it was trained in a network of another class.
-
-    Warns:
-        UserWarning: Its config names another checkpoint of the class.
     """
     given = {name: value for name, value in hub.items() if name != "trust_remote_code"}
     file = find_adapter_config_file(where, **given)
@@ -481,11 +428,7 @@ def _refuse_adapter(where: str, hub: dict[str, Any], adapter: Adapter) -> None:
 
 
 def _trained_in(file: Path) -> tuple[str | None, str]:
-    """Return the class and the name of the network that an adapter was trained in, None and blank if not known.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Return the class and the name of the network that an adapter was trained in, None and blank if not known."""
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         base = settings.get("base_model_name_or_path") or ""
