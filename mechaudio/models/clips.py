@@ -5,7 +5,7 @@ Conventions: mono samples at the adapter's sampling rate; seconds in messages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -138,33 +138,33 @@ def token_clock(
     return ScatteredClock.from_windows(windows, timing.samples, sampling_rate, why=why)
 
 
-def sounding(timing: TokenTiming, clock: TokenClock, seconds: float | None) -> list[bool]:
-    """Return, per audio token, whether it hears any of the clip; the others hear what it was filled up with.
+def heard(
+    adapter: Adapter, positions: Sequence[int], seconds: float | None, merging: Float[Tensor, "token window"] | None
+) -> tuple[tuple[int, ...], tuple[int, ...], TokenClock]:
+    """Find which audio tokens hear a clip, which hear what it was filled up with, and when the former are.
 
     Only where clips are filled up to a window whose filling becomes tokens are there others. Tokens that are made from
     a stretch together hear all of it. Tokens without a time of their own hear the clip.
 
     Args:
-        timing: How tokens fall in time.
-        clock: When each token is.
+        adapter: The facts about the class.
+        positions: Positions of all its audio tokens.
         seconds: Length of the clip, `None` where it is not known: then all are taken to hear it.
+        merging: Which windows each token is made of, where tokens are merged.
     """
+    timing, rate = adapter.timing, adapter.sampling_rate
+    clock = token_clock(timing, len(positions), rate, merging)
     if seconds is None or timing.timeless is not None or not timing.pads_to_window:
-        return [True] * clock.n_tokens
-    end, rate = round(seconds * clock.sample_rate), clock.sample_rate
+        return tuple(positions), (), clock
     if clock.contiguous:
         begins = [token // timing.tokens * timing.samples for token in range(clock.n_tokens)]
     else:
         begins = [round(min(clock.intervals(token))[0] * rate) for token in range(clock.n_tokens)]
-    return [begin < end for begin in begins]
-
-
-def clock_of_sounding(clock: TokenClock, sounds: list[bool]) -> TokenClock | None:
-    """Return the clock of those tokens alone that hear some of the clip, `None` where none does."""
-    kept = [token for token, hears in enumerate(sounds) if hears]
-    if not kept:
-        return None
-    return clock.of(kept) if isinstance(clock, ScatteredClock) else clock.first(len(kept))
+    end = round(seconds * rate)
+    kept = [token for token, begin in enumerate(begins) if begin < end]
+    filled = [position for position, begin in zip(positions, begins, strict=True) if begin >= end]
+    audible = clock.of(kept) if isinstance(clock, ScatteredClock) else clock.first(len(kept))
+    return tuple(positions[token] for token in kept), tuple(filled), audible
 
 
 def audio_spans(
@@ -182,16 +182,17 @@ def audio_spans(
     for sound, length in zip(sounds, seconds, strict=True):
         of_clip, first = positions[first : first + sound.n_tokens], first + sound.n_tokens
         merging = None if adapter.merging is None else sound.features.get(adapter.merging)
-        clock = token_clock(
-            adapter.timing, sound.n_tokens, adapter.sampling_rate, None if merging is None else merging[0]
-        )
-        hears = sounding(adapter.timing, clock, length)
-        audible = clock_of_sounding(clock, hears)
-        assert audible is not None, "the first token hears the clip"
-        clocks.append(audible)
-        clips.append(tuple(position for position, hearing in zip(of_clip, hears, strict=True) if hearing))
-        padding += [position for position, hearing in zip(of_clip, hears, strict=True) if not hearing]
+        hearing, filled, clock = heard(adapter, of_clip, length, None if merging is None else merging[0])
+        clips.append(hearing)
+        clocks.append(clock)
+        padding += filled
     spans = {"audio": tuple(position for clip in clips for position in clip), "audio_padding": tuple(padding)}
     if len(clips) > 1:
         spans |= {f"audio.{number}": clip for number, clip in enumerate(clips)}
     return spans, tuple(clocks)
+
+
+def by_name(rows: Sequence[Mapping[str, tuple[int, ...]]]) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """Put the spans of prompts together: by name, the positions in each; none where a prompt has no such span."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: tuple(row.get(name, ()) for row in rows) for name in names}

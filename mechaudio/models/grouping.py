@@ -21,7 +21,7 @@ from mechaudio.models.clips import by_frame, frames_counted
 
 def windows_of_rows(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
     """Per row, the indices of its windows in the features."""
-    frames, having = _frames(adapter, batch), [bool(positions) for positions in batch.audio_positions]
+    frames, having = _frames(adapter, batch.inputs), [bool(positions) for positions in batch.audio_positions]
     if len(frames) == sum(having):  # one each, however many tokens it makes
         numbers = iter(range(len(frames)))
         return [[next(numbers)] if has else [] for has in having]
@@ -39,17 +39,13 @@ def windows_of_rows(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
 def padding_groups(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
     """Rows that padding leaves alone when they run together; one group where all may.
 
-    Args:
-        adapter: The facts about the class: whether padding leaks, and into how short clips.
-        batch: The prompts.
-
     Returns:
         Rows of every group, in the order of their first row.
     """
     everyone = list(range(batch.n_rows))
     if adapter.leaks_padding is None or adapter.features not in batch.inputs:
         return [everyone]
-    frames = _frames(adapter, batch)
+    frames = _frames(adapter, batch.inputs)
     whole = None if adapter.leaks_below is None else adapter.leaks_below // adapter.timing.hop
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, windows in enumerate(windows_of_rows(adapter, batch)):
@@ -70,7 +66,7 @@ def without_excess(adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
     if not leaks or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
         return inputs
     width = inputs[adapter.features].shape[adapter.frames_axis]
-    longest = min(max(_frames_of(adapter, inputs)) + adapter.timing.beyond_mask, width)
+    longest = min(max(_frames(adapter, inputs)) + adapter.timing.beyond_mask, width)
     masked = longest if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(longest)
     cuts = {adapter.features: (adapter.frames_axis, longest), adapter.features_mask: (-1, masked)}
     return {
@@ -84,42 +80,30 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
     owned = windows_of_rows(adapter, batch)
     windows = [window for row in rows for window in owned[row]]
     inputs = {}
-    audio = adapter.audio_inputs
     for name, value in batch.inputs.items():
-        if not isinstance(value, Tensor):
-            inputs[name] = value
+        if name in adapter.audio_inputs and not windows:
             continue
-        chosen = torch.tensor(windows if name in audio else rows, dtype=torch.long)
-        inputs[name] = value[chosen.to(value.device)]
-    if windows:
-        inputs = without_excess(adapter, inputs)
-    if not windows:
-        inputs = {name: value for name, value in inputs.items() if name not in audio}
+        if isinstance(value, Tensor):
+            chosen = torch.tensor(windows if name in adapter.audio_inputs else rows, dtype=torch.long)
+            value = value[chosen.to(value.device)]
+        inputs[name] = value
+    inputs = without_excess(adapter, inputs)
+    per_row = ("clocks", "questions", "choice_ids", "cut", "given", "written", "aims")  # some are empty
     return replace(
         batch,
         inputs=inputs,
         spans={name: tuple(positions[row] for row in rows) for name, positions in batch.spans.items()},
-        clocks=tuple(batch.clocks[row] for row in rows),
-        questions=tuple(batch.questions[row] for row in rows) if batch.questions else (),
-        choice_ids=tuple(batch.choice_ids[row] for row in rows) if batch.choice_ids else (),
-        cut=tuple(batch.cut[row] for row in rows),
-        given=tuple(batch.given[row] for row in rows),
-        written=tuple(batch.written[row] for row in rows) if batch.written else (),
-        aims=tuple(batch.aims[row] for row in rows) if batch.aims else (),
+        **{name: tuple(own[row] for row in rows) for name in per_row if (own := getattr(batch, name))},
     )
 
 
 def tokens_of_windows(adapter: Adapter, batch: PromptBatch, steps: int | None = None) -> list[int]:
     """Audio tokens of every window, or what there is of them behind the first few steps from frames to tokens."""
-    return [adapter.timing.tokens_of_frames(frames, steps) for frames in _frames(adapter, batch)]
+    return [adapter.timing.tokens_of_frames(frames, steps) for frames in _frames(adapter, batch.inputs)]
 
 
-def _frames(adapter: Adapter, batch: PromptBatch) -> list[int]:
+def _frames(adapter: Adapter, inputs: Mapping[str, Any]) -> list[int]:
     """Real frames of every window."""
-    return _frames_of(adapter, batch.inputs)
-
-
-def _frames_of(adapter: Adapter, inputs: Mapping[str, Any]) -> list[int]:
     features = inputs.get(adapter.features)
     if features is None:
         return []

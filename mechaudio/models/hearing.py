@@ -30,10 +30,11 @@ def audio_token_id(config: Any, adapter: Adapter) -> int:
     return placeholder
 
 
-def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:
+def refuse_deaf_call(args: tuple, inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:
     """Check what a network is about to receive.
 
     Args:
+        args: Positional arguments of the network's forward, of which the first is its `input_ids`.
         inputs: Keyword arguments of the network's forward.
         adapter: The facts about its class.
         config: The network's config.
@@ -42,10 +43,8 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
         ValueError: Audio placeholders without audio features, which the network would read as ordinary tokens; or audio
             features without a placeholder to put them in.
     """
-    ids, features = inputs.get("input_ids"), inputs.get(adapter.features)
-    if not isinstance(ids, torch.Tensor):
-        return
-    if past_prompt(inputs):
+    ids, features = args[0] if args else inputs.get("input_ids"), inputs.get(adapter.features)
+    if not isinstance(ids, torch.Tensor) or past_prompt(inputs):
         return
     placeholder = audio_token_id(config, adapter)
     placeholders = int((ids == placeholder).sum())
@@ -60,15 +59,6 @@ def refuse_deaf_inputs(inputs: Mapping[str, Any], *, adapter: Adapter, config: A
             f"{adapter.features!r} were given, but no audio placeholder (id {placeholder}) is in input_ids: the audio "
             "would be ignored. Put the placeholders in, or leave the features out"
         )
-
-
-def refuse_deaf_call(args: tuple, inputs: Mapping[str, Any], *, adapter: Adapter, config: Any) -> None:
-    """Check a call of the network's forward, whose first positional argument is its `input_ids`.
-
-    Raises:
-        ValueError: As `refuse_deaf_inputs`.
-    """
-    refuse_deaf_inputs({"input_ids": args[0], **inputs} if args else inputs, adapter=adapter, config=config)
 
 
 def guesses(trained: Collection[str], choices: Iterable[str]) -> tuple[str, ...]:

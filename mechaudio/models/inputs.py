@@ -19,17 +19,10 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch, TokenTexts
-from mechaudio.models.clips import (
-    audio_tower,
-    bands_of,
-    clock_of_sounding,
-    sounding,
-    token_clock,
-    tokens_of_features,
-)
+from mechaudio.models.clips import audio_tower, bands_of, heard, tokens_of_features
 from mechaudio.models.features import to_the_largest, unmerged
 from mechaudio.models.grouping import without_excess
-from mechaudio.models.hearing import audio_token_id, refuse_deaf_inputs
+from mechaudio.models.hearing import audio_token_id, refuse_deaf_call
 from mechaudio.models.keywords import inputs_of, refuse_unknown, tensors_of
 from mechaudio.models.network import Network, device_of
 from mechaudio.models.opened_model import OpenedModel
@@ -132,7 +125,7 @@ def as_batch(model: OpenedModel, batch: PromptBatch | Mapping[str, Any]) -> Prom
     _refuse_unmarked_padding(model, inputs)
     placeholder = audio_token_id(model.network.config, adapter)
     _refuse_unknown_ids(model, ids, placeholder)
-    refuse_deaf_inputs(inputs, adapter=adapter, config=model.network.config)
+    refuse_deaf_call((), inputs, adapter=adapter, config=model.network.config)
     _refuse_misshapen(adapter, inputs)
     _refuse_other_bands(model, inputs)
     _refuse_overlong(adapter, inputs)
@@ -336,7 +329,6 @@ def _timed(
         return positions, (), ()
     weights = None if adapter.merging is None or clip is None else inputs.get(adapter.merging)
     merging = None if weights is None else weights[clip].cpu()
-    clock = token_clock(adapter.timing, len(positions), adapter.sampling_rate, merging)
     seconds = None
     mask = None if adapter.features_mask is None else inputs.get(adapter.features_mask)
     if clip is not None and adapter.lengths in inputs:
@@ -344,11 +336,8 @@ def _timed(
     elif clip is not None and mask is not None and adapter.mask_counts != "tokens":
         hop = adapter.timing.hop if adapter.mask_counts == "frames" else 1
         seconds = int(mask[clip].sum()) * hop / adapter.sampling_rate
-    hears = sounding(adapter.timing, clock, seconds or None)
-    audible = clock_of_sounding(clock, hears)
-    assert audible is not None, "the first token hears the clip"
-    split = [tuple(p for p, one in zip(positions, hears, strict=True) if one is wanted) for wanted in (True, False)]
-    return split[0], split[1], (audible,)
+    hearing, filled, clock = heard(adapter, positions, seconds or None, merging)
+    return hearing, filled, (clock,)
 
 
 def _ids_and_mask(inputs: Mapping[str, Any]) -> tuple[Tensor, Bool[Tensor, "batch position"]]:

@@ -15,13 +15,8 @@ from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import input_device
 
 
-def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> dict[str, Any]:
-    """Inputs for one prompt that holds a clip of noise: random features, audio placeholders, three text tokens.
-
-    Args:
-        network: The transformers module; its config gives sizes, its own feature extraction the number of audio tokens.
-        adapter: The facts about its class.
-        seconds: Length of the clip.
+def probe_inputs(network: nn.Module, adapter: Adapter) -> dict[str, Any]:
+    """Inputs for one prompt that holds a second of noise: random features, audio placeholders, three text tokens.
 
     Returns:
         Keyword arguments of the network's forward, a batch of one, on the network's device.
@@ -29,7 +24,7 @@ def probe_inputs(network: nn.Module, adapter: Adapter, seconds: float = 1.0) -> 
     config = network.config
     tower = adapter.encoder.own_config(config)
     device = input_device(network)
-    frames = round(seconds * adapter.sampling_rate / adapter.timing.hop)
+    frames = round(adapter.sampling_rate / adapter.timing.hop)
     positions = getattr(tower, "max_source_positions", None)
     if adapter.encoder.layout == "batch" and positions is not None:
         window = 2 * positions

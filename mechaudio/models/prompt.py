@@ -18,7 +18,7 @@ from mechaudio.audio.stored import opened
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, encode
-from mechaudio.models.clips import audio_spans, samples_of, too_short
+from mechaudio.models.clips import audio_spans, by_name, samples_of, too_short
 from mechaudio.models.features import refuse_changed_torch, stack_features
 from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
@@ -259,11 +259,10 @@ def _together(
         mask[index, start:] = 1
         spans.append({name: tuple(start + place for place in places) for name, places in made.items()})
         clocks.append(timed)
-    names = dict.fromkeys(name for row_spans in spans for name in row_spans)
     features = stack_features(adapter, [sound.features for row in rows for sound in row.encoded.sounds])
     return PromptBatch(
         inputs=with_positions(network, place(network, adapter, {"input_ids": ids, "attention_mask": mask, **features})),
-        spans={name: tuple(row_spans.get(name, ()) for row_spans in spans) for name in names},
+        spans=by_name(spans),
         clocks=tuple(clocks),
         questions=questions,
         condition=condition,

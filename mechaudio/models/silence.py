@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +14,7 @@ from mechaudio.arguments import n_of
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import Sound, encode_alone
-from mechaudio.models.clips import audio_spans
+from mechaudio.models.clips import audio_spans, by_name
 from mechaudio.models.features import refuse_changed_torch, stack_features
 from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import merged, place
@@ -48,10 +48,6 @@ def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
 
     It is what `prompt(model, batch.questions, condition="silence")` makes.
 
-    Args:
-        model: The opened model.
-        batch: Prompts of condition `audio`.
-
     Raises:
         ValueError: Prompts of another condition, or a class that makes tokens by content.
     """
@@ -65,19 +61,17 @@ def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
         silences = [silence(model, length) for length in lengths]
         n_tokens = int((batch.inputs["input_ids"][row] == audio_token).sum())
         n_silent = sum(sound.n_tokens for sound in silences)
-        if n_silent != n_tokens:
-            _refuse_another_count(adapter, f"question {question.id!r}", n_tokens, n_silent)
+        _refuse_another_count(adapter, f"question {question.id!r}", n_tokens, n_silent)
         silences = [replace(sound, features=merged(model, sound.features)) for sound in silences]
         sounds += silences
         positions, timed = audio_spans(adapter, silences, given, batch.audio_positions[row])
         spans.append(positions)
         clocks.append(timed)
-    names = dict.fromkeys(name for of_prompt in spans for name in of_prompt)
     placed = place(model.network, adapter, stack_features(adapter, [sound.features for sound in sounds]))
     return replace(
         batch,
         inputs=batch.inputs | placed,
-        spans={**batch.spans, **{name: tuple(of_prompt.get(name, ()) for of_prompt in spans) for name in names}},
+        spans={**batch.spans, **by_name(spans)},
         clocks=tuple(clocks),
         condition="silence",
     )
@@ -86,13 +80,13 @@ def silenced(model: OpenedModel, batch: PromptBatch) -> PromptBatch:
 def silent_features(model: OpenedModel, owner: str, n_samples: int, n_tokens: int) -> dict[str, Tensor]:
     """Features of zeros in a clip's place. That as many tokens come out is counted, not assumed."""
     silent = silence(model, n_samples)
-    if silent.n_tokens != n_tokens:
-        _refuse_another_count(model.adapter, owner, n_tokens, silent.n_tokens)
+    _refuse_another_count(model.adapter, owner, n_tokens, silent.n_tokens)
     return silent.features
 
 
-def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent: int) -> NoReturn:
-    raise ValueError(
-        f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length {n_silent}: the "
-        f"processor of {adapter.network_class} makes tokens by content, and positions could not be compared"
-    )
+def _refuse_another_count(adapter: Adapter, owner: str, n_tokens: int, n_silent: int) -> None:
+    if n_silent != n_tokens:
+        raise ValueError(
+            f"{owner}: the clip gives {n_of(n_tokens, 'audio token')}, silence of the same length {n_silent}: the "
+            f"processor of {adapter.network_class} makes tokens by content, and positions could not be compared"
+        )

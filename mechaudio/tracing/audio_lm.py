@@ -558,11 +558,7 @@ def _attention_modules(network: Network, layers: list[Stack]) -> list[tuple[Netw
 
 
 def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[OwnCall]:
-    """The attention modules that call PyTorch's fused attention themselves.
-
-    Raises:
-        HookPointError: One of them does not.
-    """
+    """The attention modules that call PyTorch's fused attention themselves."""
     calls = []
     for layer, stack in enumerate(layers):
         if not isinstance(stack.insides, InBlocks):
@@ -580,11 +576,7 @@ def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[
 
 
 def _local_attention(network: Network, layers: list[Stack], adapter: Adapter) -> list[LocalAttention]:
-    """The attention modules that attend within sliding windows by themselves.
-
-    Raises:
-        HookPointError: One of them is not built as those that can be served.
-    """
+    """The attention modules that attend within sliding windows by themselves."""
     attending = []
     for layer, stack in enumerate(layers):
         if stack.insides != "windows":
