@@ -16,6 +16,7 @@ from typing import Any, Literal
 from mechaudio.models.stack import End, InBlocks, Stack
 from mechaudio.models.stack_kinds import (
     CONFORMER,
+    CONFORMER_LAYERS,
     DECODER,
     EXPERTS,
     NORMED_LAYERS,
@@ -28,6 +29,7 @@ from mechaudio.showing import Shown
 
 __all__ = [
     "CONFORMER",
+    "CONFORMER_LAYERS",
     "DECODER",
     "EXPERTS",
     "NORMED_LAYERS",

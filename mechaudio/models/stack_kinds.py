@@ -110,3 +110,15 @@ WHISPER_ENCODER = Stack(
     norm="model.audio_tower.layer_norm",
     config="audio_config",
 )
+#: Layers of a conformer: half a feed-forward, attention, a convolution, half a feed-forward and a norm.
+CONFORMER_LAYERS = Stack(
+    layers="model.audio_tower.layers",
+    attention="self_attn",
+    mid_norm="conv",
+    mlp="feed_forward2",
+    mlp_times=0.5,
+    between=CONFORMER,
+    norm=None,
+    config="audio_config",
+    absent=NORMED_LAYERS,
+)

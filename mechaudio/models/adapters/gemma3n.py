@@ -10,7 +10,7 @@ Behind attention the prediction and a projection of low rank (Laurel) are added 
 import math
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER_LAYERS, DECODER, Adapter, End, TokenTiming
 
 GEMMA_3N = Adapter(
     family="gemma3n",
@@ -31,7 +31,8 @@ GEMMA_3N = Adapter(
         end=End("AltUp, which corrects all four streams by the difference that the layer made", "altup.router_norm"),
         layout="streams",
     ),
-    encoder=Stack(
+    encoder=replace(
+        CONFORMER_LAYERS,
         layers="model.audio_tower.conformer",
         attention="attention",
         mid_norm="attention",
@@ -40,13 +41,9 @@ GEMMA_3N = Adapter(
         attention_norm="attention.post_norm",
         mlp_norm="ffw_layer_end.post_layer_norm",
         mlp_times="conf_residual_weight",
-        between=CONFORMER,
         end=End("a norm", "norm"),
-        norm=None,
-        config="audio_config",
         insides="windows",
         output="post",
-        absent=NORMED_LAYERS,
     ),
     logits={"softcapped_at": "text_config.final_logit_softcapping"},
     projector="model.embed_audio.soft_embedding_norm",

@@ -7,7 +7,7 @@ norm: `resid_mid` is the residual stream behind attention, `mlp_out` half of wha
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER_LAYERS, DECODER, Adapter, End, TokenTiming
 
 GEMMA_4 = Adapter(
     family="gemma4",
@@ -24,23 +24,18 @@ GEMMA_4 = Adapter(
             scaled_by="layer_scalar",
         ),
     ),
-    encoder=Stack(
-        layers="model.audio_tower.layers",
-        attention="self_attn",
+    encoder=replace(
+        CONFORMER_LAYERS,
         mid_norm="lconv1d",
         mlp="feed_forward2.ffw_layer_2",
         down="linear",
         attention_norm="norm_post_attn",
         mlp_norm="feed_forward2.post_layer_norm",
         mlp_times="residual_weight",
-        between=CONFORMER,
         end=End("a norm", "norm_out"),
         overwritten=("attn_out",),
-        norm=None,
-        config="audio_config",
         insides="windows",
         output="post.linear",
-        absent=NORMED_LAYERS,
     ),
     logits={"softcapped_at": "text_config.final_logit_softcapping"},
     projector="model.embed_audio",

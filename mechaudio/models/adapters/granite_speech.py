@@ -6,7 +6,7 @@ A conformer layer is half a feed-forward, attention within blocks of 4 s, a conv
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, DECODER, NORMED_LAYERS, Adapter, End, InBlocks, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER_LAYERS, DECODER, Adapter, End, InBlocks, TokenTiming
 
 _SHARED = (
     "three audio tokens hear their window of 0.3 s together, and the clock shares it out among them. The last "
@@ -26,20 +26,16 @@ GRANITE_SPEECH = Adapter(
     network_class="GraniteSpeechForConditionalGeneration",
     checkpoints=("ibm-granite/granite-speech-3.3-2b", "ibm-granite/granite-speech-3.3-8b"),
     decoder=replace(DECODER, attention_times="residual_multiplier", mlp_times="residual_multiplier"),
-    encoder=Stack(
+    encoder=replace(
+        CONFORMER_LAYERS,
         layers="model.encoder.layers",
         attention="attn",
-        mid_norm="conv",
         mlp="ff2",
-        mlp_times=0.5,
-        between=CONFORMER,
         end=End("a norm", "post_norm"),
-        norm=None,
         config="encoder_config",
         insides=InBlocks(queries="to_q"),
         output="to_out",
         overwritten=("resid_post",),
-        absent=NORMED_LAYERS,
     ),
     projector="model.projector",
     # One frame or up to 15 make one window, and a window makes three tokens.

@@ -7,7 +7,7 @@ residual stream behind attention, `mlp_out` half of what the second feed-forward
 
 from dataclasses import replace
 
-from mechaudio.models.adapter import CONFORMER, EXPERTS, NORMED_LAYERS, Adapter, End, MixedStack, Stack, TokenTiming
+from mechaudio.models.adapter import CONFORMER_LAYERS, EXPERTS, Adapter, End, MixedStack, Stack, TokenTiming
 
 _BETWEEN = "a layer is one mixer, so there is no place between attention and MLP"
 _MAMBA = "the layer is a Mamba block, a recurrence without {part}; resid_post - resid_pre is what it adds"
@@ -47,18 +47,12 @@ NEMOTRON_H_OMNI = Adapter(
         config=_LAYERS.config,
         kinds={"linear_attention": _LAYERS, "full_attention": _ATTENTION, "moe": _EXPERTS, "mlp": _DENSE},
     ),
-    encoder=Stack(
+    encoder=replace(
+        CONFORMER_LAYERS,
         layers="audio_tower.layers",
-        attention="self_attn",
         mid_norm="norm_conv",
-        mlp="feed_forward2",
         down="linear2",
-        mlp_times=0.5,
-        between=CONFORMER,
         end=End("a norm", "norm_out"),
-        norm=None,
-        config="audio_config",
-        absent=NORMED_LAYERS,
     ),
     decoder_module="language_model",
     unembed="language_model.lm_head",

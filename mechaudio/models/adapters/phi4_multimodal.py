@@ -4,31 +4,20 @@ A conformer layer is half a feed-forward, attention, a convolution, half a feed-
 residual stream behind attention, `mlp_out` half of what the second feed-forward gives.
 """
 
-from mechaudio.models.adapter import CONFORMER, NORMED_LAYERS, Adapter, End, Stack, TokenTiming
+from dataclasses import replace
+
+from mechaudio.models.adapter import CONFORMER_LAYERS, DECODER, Adapter, End, TokenTiming
 
 PHI_4_MULTIMODAL = Adapter(
     family="phi4_multimodal",
     network_class="Phi4MultimodalForCausalLM",
     checkpoints=("microsoft/Phi-4-multimodal-instruct",),
-    decoder=Stack(
-        layers="model.layers",
-        attention="self_attn",
-        mid_norm="post_attention_layernorm",
-        mlp="mlp",
-        norm="model.norm",
-        config="",
-    ),
-    encoder=Stack(
+    decoder=replace(DECODER, layers="model.layers", norm="model.norm", config=""),
+    encoder=replace(
+        CONFORMER_LAYERS,
         layers="model.embed_tokens_extend.audio_embed.encoder.encoders",
-        attention="self_attn",
-        mid_norm="conv",
         mlp="feed_forward_out",
-        mlp_times=0.5,
-        between=CONFORMER,
         end=End("a norm", "layer_norm"),
-        norm=None,
-        config="audio_config",
-        absent=NORMED_LAYERS,
     ),
     decoder_module="model",
     merged="model.embed_tokens_extend",
