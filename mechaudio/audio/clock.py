@@ -142,10 +142,7 @@ class TokenClock(Shown):
         Raises:
             IndexError: For a token that there is not.
         """
-        index = operator.index(token)
-        if not -self.n_tokens <= index < self.n_tokens:
-            raise IndexError(f"there is no audio token {index}: there are {self._covered()}")
-        index %= self.n_tokens
+        index = self._index(token)
         return float(self.edges[index] / self.sample_rate), float(self.edges[index + 1] / self.sample_rate)
 
     def tokens_between(self, onset: float | int, offset: float | int) -> slice:
@@ -154,10 +151,7 @@ class TokenClock(Shown):
         Raises:
             ValueError: Unless 0 <= onset < offset.
         """
-        if not 0 <= onset < offset < np.inf:
-            raise ValueError(f"need 0 <= onset < offset in seconds, got {onset=}, {offset=}")
-        begin = round(onset * self.sample_rate)
-        end = max(round(offset * self.sample_rate), begin + 1)
+        begin, end = self._samples(onset, offset)
         first = max(int(np.searchsorted(self.edges, begin, side="right")) - 1, 0)
         stop = min(int(np.searchsorted(self.edges, end, side="left")), self.n_tokens)
         return slice(min(first, stop), stop)
@@ -175,6 +169,19 @@ class TokenClock(Shown):
             round(time * self.sample_rate), int(self.edges[-1]) - 1
         )  # the end itself rounds past the last token
         return int(np.searchsorted(self.edges, sample, side="right")) - 1
+
+    def _index(self, token: SupportsIndex) -> int:
+        index = operator.index(token)
+        if not -self.n_tokens <= index < self.n_tokens:
+            raise IndexError(f"there is no audio token {index}: there are {self._covered()}")
+        return index % self.n_tokens
+
+    def _samples(self, onset: float | int, offset: float | int) -> tuple[int, int]:
+        """The first sample of a stretch, and the one behind its last: one at the least."""
+        if not 0 <= onset < offset < np.inf:
+            raise ValueError(f"need 0 <= onset < offset in seconds, got {onset=}, {offset=}")
+        begin = round(onset * self.sample_rate)
+        return begin, max(round(offset * self.sample_rate), begin + 1)
 
     def _covered(self) -> str:
         first, last = self.edges_seconds[[0, -1]]
@@ -273,11 +280,8 @@ class ScatteredClock(TokenClock):
         Raises:
             IndexError: For a token that there is not.
         """
-        index = operator.index(token)
-        if not -self.n_tokens <= index < self.n_tokens:
-            raise IndexError(f"there is no audio token {index}: there are {self._covered()}")
         rate = self.sample_rate
-        return tuple((on / rate, off / rate) for on, off in self.heard[index])
+        return tuple((on / rate, off / rate) for on, off in self.heard[self._index(token)])
 
     def seconds(self, token: SupportsIndex) -> tuple[float, float]:
         """When a token begins and ends to hear, in seconds, where it hears one stretch.
@@ -298,12 +302,9 @@ class ScatteredClock(TokenClock):
         Raises:
             ValueError: Unless 0 <= onset < offset, or if no token hears a stretch of its own.
         """
-        if not 0 <= onset < offset < np.inf:
-            raise ValueError(f"need 0 <= onset < offset in seconds, got {onset=}, {offset=}")
+        begin, stop = self._samples(onset, offset)
         if not any(self.heard):
             raise ValueError(f"no audio token has a time of its own: {self.why}")
-        begin = round(onset * self.sample_rate)
-        stop = max(round(offset * self.sample_rate), begin + 1)
         return tuple(token for token, own in enumerate(self.heard) if any(on < stop and off > begin for on, off in own))
 
     def first(self, n_tokens: int) -> "ScatteredClock":

@@ -101,18 +101,8 @@ def _pluck(t: Wave, rng: np.random.Generator) -> Wave:
 
 
 _RECIPES: dict[str, Callable[[Wave, np.random.Generator], Wave]] = {
-    "hum": _hum,
-    "whistle": _whistle,
-    "siren": _siren,
-    "beep": _beep,
-    "chirp": _chirp,
-    "swoop": _swoop,
-    "hiss": _hiss,
-    "rumble": _rumble,
-    "cricket": _cricket,
-    "click": _click,
-    "motor": _motor,
-    "pluck": _pluck,
+    recipe.__name__.removeprefix("_"): recipe
+    for recipe in (_hum, _whistle, _siren, _beep, _chirp, _swoop, _hiss, _rumble, _cricket, _click, _motor, _pluck)
 }
 
 CLASSES: tuple[str, ...] = tuple(_RECIPES)

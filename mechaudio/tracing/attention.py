@@ -261,21 +261,10 @@ def _explicit(
     mixed: Mixed,
     whole: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Mixed, tuple[Tensor, Tensor] | None]:
-    """Serve scores and pattern of these query rows, and put the rows that were changed into the output.
+    """Serve scores and pattern of these query rows, and put the rows that were changed into the output so far.
 
-    Args:
-        spot: Where to serve them.
-        where: Name of the rows, `""` for all of them.
-        view: Their positions, and what they may see.
-        call: What transformers said about this call.
-        query: Queries of all positions.
-        key: Keys.
-        value: Values.
-        mixed: The output so far.
-        whole: Scores and pattern of all rows, if those were served before: then these rows are the rows of those.
-
-    Returns:
-        The output, and the scores and pattern that were served.
+    `where` is the name of the rows, `""` for all of them. `whole` are scores and pattern of all rows, if those were
+    served before: then these rows are the rows of those. The scores and pattern that were served are returned, too.
     """
     prefix, everything = f"{where}." if where else "", not where
     index = repeat(view.rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
@@ -339,14 +328,11 @@ def _put(
     mass = mixed.mass
     if mass is not None and mixed.groups is not None:
         groups = rearrange(mixed.groups.now(step, value), "batch key group -> batch 1 key group")
-        measured = torch.where(changed[..., None], pattern @ groups, _rows_of(mass, index))
-        mass = mass.scatter(2, repeat(index[..., 0], "b h row -> b h row g", g=mass.shape[-1]), measured)
+        at_groups = repeat(index[..., 0], "batch head row -> batch head row group", group=mass.shape[-1])
+        measured = torch.where(changed[..., None], pattern @ groups, mass.gather(2, at_groups))
+        mass = mass.scatter(2, at_groups, measured)
     out = rows.contiguous() if everything else mixed.out.scatter(1, at_rows, rows)
     return replace(mixed, out=out, mass=mass)
-
-
-def _rows_of(mass: Float[Tensor, "batch head query group"], index: Tensor) -> Float[Tensor, "batch head row group"]:
-    return mass.gather(2, repeat(index[..., 0], "batch head row -> batch head row group", group=mass.shape[-1]))
 
 
 def serve(spot: Spot, point: str, value: Tensor) -> tuple[Tensor, bool]:

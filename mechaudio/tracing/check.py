@@ -10,7 +10,7 @@ hook points move its outputs, and its outputs move the logits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,9 +44,6 @@ class Moved(NamedTuple):
 def prove_hook_points(model: AudioLM) -> None:
     """Overwrite hook points one by one and demand that the last logits move, or what codes are rounded from.
 
-    Args:
-        model: The opened model.
-
     Raises:
         HookPointError: Overwriting one changed nothing, or what attention or an MLP adds is not what is added.
     """
@@ -61,9 +58,6 @@ def prove_hook_points(model: AudioLM) -> None:
 
 def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
     """Overwrite every hook point of the last layer of each stack, one by one, on a second of noise.
-
-    Args:
-        model: The opened model.
 
     Returns:
         Per hook point, what it moved.
@@ -115,12 +109,7 @@ def _rounded(model: AudioLM) -> dict[str, Site]:
 def _together(*keeps: Mapping[str, Callable[[Any], None]]) -> dict[str, Callable[[Any], None]]:
     """All that is kept, where several may be at a location."""
     every = {location: [each[location] for each in keeps if location in each] for each in keeps for location in each}
-    return {location: partial(_call_all, calls) for location, calls in every.items()}
-
-
-def _call_all(calls: Sequence[Callable[[Any], None]], served: Any) -> None:
-    for call in calls:
-        call(served)
+    return {location: lambda served, calls=calls: [call(served) for call in calls] for location, calls in every.items()}
 
 
 def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:

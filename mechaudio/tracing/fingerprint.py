@@ -46,9 +46,6 @@ _SHORT = 16
 def fingerprint(model: AudioLM) -> dict[str, Any]:
     """Return what has to be the same for two runs to be runs of one network.
 
-    Args:
-        model: The opened model.
-
     Returns:
         In words of JSON: per part of the network (a layer, an embedding) a digest of its parameters, buffers and plain
         attributes; the settings of its config and of its generation; and a digest of its processor.
@@ -158,7 +155,10 @@ def _put(digest: Any, value: Any) -> None:
         return
     digest.update(f"{type(value).__name__} {list(value.shape)} {value.dtype}".encode())
     if value.is_quantized:
-        scales = (value.q_scale(), value.q_zero_point()) if value.qscheme() in _PER_TENSOR else _per_channel(value)
+        if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+            scales = value.q_scale(), value.q_zero_point()
+        else:
+            scales = value.q_per_channel_scales(), value.q_per_channel_zero_points(), value.q_per_channel_axis()
         _put(digest, [value.int_repr(), *scales])
     elif hasattr(value, "__tensor_flatten__"):
         names, rest = value.__tensor_flatten__()
@@ -166,13 +166,6 @@ def _put(digest: Any, value: Any) -> None:
     else:
         flat = value.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy())
-
-
-_PER_TENSOR = (torch.per_tensor_affine, torch.per_tensor_symmetric)
-
-
-def _per_channel(value: Tensor) -> tuple[Any, ...]:
-    return value.q_per_channel_scales(), value.q_per_channel_zero_points(), value.q_per_channel_axis()
 
 
 def _settings(value: Any) -> Any:

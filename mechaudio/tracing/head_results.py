@@ -57,14 +57,7 @@ class OutputProjection:
     def of(
         cls, network: Network, stack: Stack, layer: int, refuse_hooked: Sequence[Callable[[], None]]
     ) -> OutputProjection:
-        """Find it in one layer.
-
-        Args:
-            network: The network.
-            stack: The stack as it is in this layer.
-            layer: The layer.
-            refuse_hooked: Each raises where a hook of others changes what it, or attention, gives.
-        """
+        """Find it in one layer."""
         path = f"{stack.path(layer)}.{stack.mixing}"
         here = f"{ROOT}.{path}"
         base = result_location(stack, layer).rpartition(".")[0]
@@ -77,12 +70,7 @@ class OutputProjection:
         return self.heads, self.receives, self.gives
 
     def see(self, location: str, value: Tensor | tuple) -> None:
-        """Take note of what passes one of these locations, after every edit.
-
-        Args:
-            location: Which.
-            value: The heads' outputs, or arguments and keywords, or the output.
-        """
+        """Take note of what passes one of these locations, after every edit."""
         if location == self.heads:
             self.n_heads = value.shape[2]
         elif location == self.receives:
@@ -92,12 +80,7 @@ class OutputProjection:
             self.received = None
 
     def serve(self, exchange: Exchange, given: Tensor) -> Tensor:
-        """Serve the results where somebody wants them; what the network goes on with comes back.
-
-        Args:
-            exchange: Who is served.
-            given: The projection's output.
-        """
+        """Serve the results where somebody wants them; what the network goes on with comes back."""
         requests = exchange.asked_of(self.base).queries
         if exchange.wanted(f"{self.base}.result"):
             given = self._serve(exchange, "result", given, None)

@@ -41,15 +41,7 @@ def join_caches(
     batch: PromptBatch,
     joined: Cache,
 ) -> Cache:
-    """Every hook point of rows that ran apart, in one cache.
-
-    Args:
-        caches: What each group kept: all of them the same hook points.
-        groups: Per group, its rows.
-        adapter: The facts about the class.
-        batch: The whole batch.
-        joined: An empty cache to fill.
-    """
+    """Every hook point of rows that ran apart, in one cache."""
     owned = windows_of_rows(adapter, batch)
     windows = [[window for row in rows for window in owned[row]] for rows in groups]
     for name, layer in caches[0]:

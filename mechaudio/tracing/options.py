@@ -106,11 +106,7 @@ def refuse_generating(call: str, options: Mapping[str, Any], *, returning: bool 
 
 
 def _refuse_cache(kind: str | None, settings: Any) -> None:
-    """Refuse kinds of the cache of keys and values that write no tokens, or cannot be had here.
-
-    Raises:
-        ValueError: One of those, or settings that the kind does not read.
-    """
+    """Refuse kinds of the cache of keys and values that write no tokens, or cannot be had here."""
     if kind == "paged":
         raise ValueError(
             "cache_implementation='paged' runs the network in a thread of its own, out of reach of hook points and "
@@ -136,12 +132,6 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_forward(call: str, network: nn.Module, options: Mapping[str, Any], given: Iterable[str]) -> None:
     """Refuse keywords of a network's forward pass that it would drop, or that the prompts bring themselves.
-
-    Args:
-        call: What the message calls this.
-        network: The network.
-        options: The keywords.
-        given: Names of the prompts' own inputs.
 
     Raises:
         ValueError: A keyword that would do something else than it says.

@@ -6,7 +6,6 @@ from nnsight.intervention.interleaver import OutOfOrderError
 
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import in_tower, order_of
-from mechaudio.tracing.sites import Site
 
 
 class HookOrderError(OutOfOrderError):
@@ -14,12 +13,7 @@ class HookOrderError(OutOfOrderError):
 
 
 def explain(error: OutOfOrderError, exchange: Exchange) -> HookOrderError:
-    """Nnsight's error in our words: the hook point, why it had no value, and an order that works.
-
-    Args:
-        error: What nnsight raised; it names a location.
-        exchange: The run that it was raised in.
-    """
+    """Nnsight's error in our words: the hook point, why it had no value, and an order that works."""
     location = str(error).split("'")[1].rsplit(".i", 1)[0] if "'" in str(error) else ""
     if location.endswith(".grad"):
         message = (
@@ -41,20 +35,13 @@ def _message(location: str, exchange: Exchange) -> str:
     if site is None:
         return f"{location!r} was asked for, but the model had already passed it, or does not compute it in this run"
     if not exchange.reached(location):
-        return f"{site.address} was asked for, but this run never computed it{_why_not(site, exchange)}"
-    right = sorted(_distinct(exchange.asked), key=lambda asked: (*order_of(asked.name, asked.layer), asked.rows))
+        deaf = exchange.tower_calls == 0 and (in_tower(site.name) or site.name == "projector_out")
+        why = ": the audio tower did not run, because these prompts hold no audio" if deaf else ""
+        return f"{site.address} was asked for, but this run never computed it{why}"
+    distinct = {site.location: site for site in exchange.asked}.values()
+    right = sorted(distinct, key=lambda asked: (*order_of(asked.name, asked.layer), asked.rows))
     return (
         f"{site.address} was asked for when the model had already passed it. Inside one trace block, ask in the order "
         f"of computation: {', '.join(request.address for request in right)}. Where order is inconvenient, "
         "ma.run(model, batch, record=[...]) takes any"
     )
-
-
-def _why_not(site: Site, exchange: Exchange) -> str:
-    if in_tower(site.name) or site.name == "projector_out":
-        return ": the audio tower did not run, because these prompts hold no audio" if not exchange.tower_calls else ""
-    return ""
-
-
-def _distinct(sites: list[Site]) -> list[Site]:
-    return list({site.location: site for site in sites}.values())

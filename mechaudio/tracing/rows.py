@@ -65,11 +65,6 @@ def _filled(rows: Sequence[list[int]]) -> list[list[int]]:
 def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
     """Ask one layer's attention for these query rows in the run under way.
 
-    Args:
-        exchange: The model's exchange.
-        site: `scores` or `pattern` of the layer.
-        rows: A span's name or positions.
-
     Returns:
         The site at these rows only.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NoReturn
 
 import torch
@@ -126,22 +127,15 @@ def _with_embeds(served: Any, value: Tensor) -> Any:
     return served[0], {**served[1], "inputs_embeds": value}
 
 
-def _logits(served: Any) -> Tensor:
-    return served["logits"]
-
-
 def _with_logits(served: Any, value: Tensor) -> Any:
     changed = served.copy()
     changed["logits"] = value
     return changed
 
 
-def _heads_last(served: Tensor) -> Tensor:
-    return rearrange(served, "batch head position d_head -> batch position head d_head")
-
-
-def _with_heads_last(_served: Tensor, value: Tensor) -> Tensor:
-    return rearrange(value, "batch position head d_head -> batch head position d_head")
+def _turned(heads: Tensor) -> Tensor:
+    """Heads before positions or behind them, the other way round."""
+    return rearrange(heads, "batch head position d_head -> batch position head d_head")
 
 
 def _as_is(served: Tensor) -> Tensor:
@@ -202,14 +196,7 @@ _PART_OF = {"resid_mid": "mid_norm", "mlp_post": "mlp", "mlp_out": "mlp", "attn_
 
 
 def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Sites:
-    """Every hook point inside one layer, and why the others do not exist.
-
-    Args:
-        stack: The stack as it is in this layer.
-        prefix: `"audio."` for the tower.
-        layer: The layer.
-        network_class: Name of the class, for what is told about hook points that do not exist.
-    """
+    """Every hook point inside one layer, and why the others do not exist."""
     inside = f"{ROOT}.{stack.path(layer)}"
     middle = (f"{inside}.{stack.mid_norm}.input", _argument, _with_argument)
     if stack.mid_norm_adds:
@@ -237,18 +224,15 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
         if point == "mass" and prefix:
             continue  # its groups of keys are groups of prompt positions
         turned = point in ("q", "k", "v")
-        take, put = (_heads_last, _with_heads_last) if turned else (_as_is, _instead)
+        take, put = (_turned, lambda _served, value: _turned(value)) if turned else (_as_is, _instead)
         location = result_location(stack, layer) if point == "result" else f"{base}.{point}"
         sites[point] = Site(prefix + point, layer, location, take, put)
+    parts = _PART_OF if stack.down is not None or "mlp" in stack.absent else {**_PART_OF, "mlp_post": "down"}
     absent = {
         point: f"{address(prefix + point, layer)} does not exist in {network_class}: {stack.absent[part]}"
-        for point, part in _PART_OF.items()
+        for point, part in parts.items()
         if part in stack.absent and not (point == "mass" and prefix)
     }
-    if stack.down is None and "mlp_post" not in absent:
-        absent["mlp_post"] = (
-            f"{address(prefix + 'mlp_post', layer)} does not exist in {network_class}: {stack.absent['down']}"
-        )
     return Sites({point: site for point, site in sites.items() if point not in absent}, absent)
 
 
@@ -274,7 +258,7 @@ def model_sites(adapter: Adapter) -> Sites:
             else (f"{ROOT}.{adapter.merged}.output", _as_is, _instead)
         ),
         "final_norm": (f"{ROOT}.{adapter.decoder.norm}.output", _first, _with_first),
-        "logits": (f"{ROOT}.output", _logits, _with_logits),
+        "logits": (f"{ROOT}.output", itemgetter("logits"), _with_logits),
     }
     absent = {
         name: f"{address(name, None)} does not exist in {adapter.network_class}: {stack.absent['norm']}"

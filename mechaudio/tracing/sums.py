@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from mechaudio.models.adapter import Stack
-from mechaudio.models.network import Network
 from mechaudio.models.stack import Between
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.sites import HookPointError, Site, closing_site
@@ -129,14 +128,10 @@ def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:
     if stack.end is None:
         return after
     inside = model.network.get_submodule(stack.path(layer))
-    if stack.end.scaled_by is None or _has(inside, stack.end.closing):
+    if stack.end.scaled_by is None or stack.end.closing in dict(inside.named_modules()):
         return closing_site(stack, stack.end, after.name, layer)
     scale = getattr(inside, stack.end.scaled_by)
     return replace(after, take=lambda served: after.take(served) / scale)
-
-
-def _has(module: Network, path: str) -> bool:
-    return path in dict(module.named_modules())
 
 
 def _near(terms: Sequence[Tensor], others: Sequence[Tensor], dtype: torch.dtype) -> bool:

@@ -47,10 +47,6 @@ def with_texts(adapter: Adapter, batch: PromptBatch) -> PromptBatch:
     """Put all words of their targets behind prompts; and once more, where some have foils, those of their foils.
 
     One pass of these gives what `whole_logits` takes a pass per token for, as no position sees the ones behind it.
-
-    Args:
-        adapter: The facts about the class.
-        batch: Prompts with whole targets.
     """
     lengths = [_lengths(batch, text) for text in (0, 1)]
     texts = [text for text in (0, 1) if lengths[text].any()]

@@ -64,19 +64,8 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
     owned = [(row, place) for row, own in enumerate(windows_of_rows(adapter, batch)) for place in range(len(own))]
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
     window = (width * timing.hop if timing.window is None else timing.window) / adapter.sampling_rate
-    tower = adapter.stacks[stack]
-    if isinstance(tower.frames_of, str):
-        row = np.repeat([row for row, _ in owned], clips // len(owned))[:, None].repeat(frames, axis=1)
-        return TowerFrames(row, np.full((clips, frames, 2), np.nan), tower.frames_of)
-    together = tower.frames_of
-    if together is not None:
-        samples, frames_together = together
-        pieces = clips // len(owned)
-        onset = np.arange(pieces * frames) // frames_together * samples
-        within = (np.stack([onset, onset + samples], axis=-1) / adapter.sampling_rate).reshape(pieces, frames, 2)
-        row = np.repeat([own for own, _ in owned], pieces)[:, None].repeat(frames, axis=1)
-        return TowerFrames(row, np.concatenate([within + place * window for _, place in owned]))
-    if adapter.encoder.layout == "packed":
+    together = adapter.stacks[stack].frames_of
+    if together is None and adapter.encoder.layout == "packed":
         steps = steps_before(model, batch, frames)
         if steps is None:
             raise AssertionError(f"{frames} frames of {adapter.network_class}'s tower are no number of its own steps")
@@ -86,11 +75,19 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
         seconds = np.concatenate([part + place * window for part, (_, place) in zip(parts, owned, strict=True)])[None]
         return TowerFrames(row, seconds)
     pieces = clips // len(owned)  # a tower may cut a long window into pieces
-    steps, even = steps_before(model, batch, pieces * frames), np.linspace(0, width, pieces * frames + 1)
-    known = steps is not None
-    within = _onsets(timing, pieces * frames, steps) if known else np.stack([even[:-1], even[1:]], axis=-1)
-    within = (within * (timing.hop / adapter.sampling_rate)).reshape(pieces, frames, 2)
     row = np.repeat([own for own, _ in owned], pieces)[:, None].repeat(frames, axis=1)
+    if isinstance(together, str):
+        return TowerFrames(row, np.full((clips, frames, 2), np.nan), together)
+    if together is not None:
+        samples, frames_together = together
+        onset = np.arange(pieces * frames) // frames_together * samples
+        within = np.stack([onset, onset + samples], axis=-1) / adapter.sampling_rate
+    else:
+        steps, even = steps_before(model, batch, pieces * frames), np.linspace(0, width, pieces * frames + 1)
+        known = steps is not None
+        within = _onsets(timing, pieces * frames, steps) if known else np.stack([even[:-1], even[1:]], axis=-1)
+        within = within * (timing.hop / adapter.sampling_rate)
+    within = within.reshape(pieces, frames, 2)
     return TowerFrames(row, np.concatenate([within + place * window for _, place in owned]))
 
 

@@ -88,11 +88,6 @@ def frozen_norm(
     An RMS norm gives *x* · *w* / rms(*x*). Its weights *w*, or 1 + *w* where the class adds one, are read off what it
     makes of a vector of ones; the length off what it made of `stream`.
 
-    Args:
-        norm: The module.
-        stream: What went in.
-        normed: What came out.
-
     Raises:
         TypeError: It does something else to its input.
     """

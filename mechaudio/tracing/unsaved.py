@@ -42,12 +42,7 @@ def names_around(frame: FrameType) -> dict[str, Any]:
 
 
 def hand_to_globals(frame: FrameType, local: Mapping[str, Any]) -> None:
-    """Put what a block saved under a name that is declared `global` where it is read: nnsight leaves it local.
-
-    Args:
-        frame: The frame around the block, after it ran.
-        local: Its local names and their values before.
-    """
+    """Put what a block saved under a name that is declared `global` where it is read: nnsight leaves it local."""
     for name in set_globals(frame.f_code) & frame.f_locals.keys():
         if frame.f_locals[name] is not local.get(name):
             frame.f_globals[name] = frame.f_locals[name]

@@ -10,6 +10,7 @@ Reference: Chen et al., BEATs: Audio Pre-Training with Acoustic Tokenizers, ICML
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -24,6 +25,7 @@ class BeatsConfig(PreTrainedConfig):
     """Sizes of a BEATs encoder under the names of its checkpoints; by default those of iteration 3 (base)."""
 
     model_type = "beats"
+    attribute_map: ClassVar = {"num_attention_heads": "encoder_attention_heads", "hidden_size": "encoder_embed_dim"}
 
     def __init__(
         self,
@@ -54,16 +56,6 @@ class BeatsConfig(PreTrainedConfig):
         self.conv_bias = conv_bias
         self.num_mel_bins = num_mel_bins
         super().__init__(**kwargs)
-
-    @property
-    def num_attention_heads(self) -> int:
-        """Heads of a layer."""
-        return self.encoder_attention_heads
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the residual stream."""
-        return self.encoder_embed_dim
 
     def tokens_of_frames(self, frames: int) -> int:
         """Tokens made from so many frames of the filterbank."""

@@ -1,6 +1,7 @@
 """The parts' weights under the names that transformers gives them."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
@@ -59,13 +60,11 @@ def whisper_encoder_weights(file: CTranslate2) -> dict[str, np.ndarray]:
         raise ValueError(f"the file holds a {file.specification}; a Whisper (WhisperSpec) is read here")
     weights: dict[str, np.ndarray] = {}
 
-    def linear(source: str, target: str) -> None:
-        weights[f"{target}.weight"] = variables[f"encoder/{source}/weight"]
-        weights[f"{target}.bias"] = variables[f"encoder/{source}/bias"]
+    def copy(source: str, target: str, weight: str = "weight", bias: str = "bias") -> None:
+        weights[f"{target}.weight"] = variables[f"encoder/{source}/{weight}"]
+        weights[f"{target}.bias"] = variables[f"encoder/{source}/{bias}"]
 
-    def norm(source: str, target: str) -> None:
-        weights[f"{target}.weight"] = variables[f"encoder/{source}/gamma"]
-        weights[f"{target}.bias"] = variables[f"encoder/{source}/beta"]
+    norm = partial(copy, weight="gamma", bias="beta")
 
     def attention(source: str, target: str) -> None:
         matrices = np.split(variables[f"encoder/{source}/linear_0/weight"], 3)
@@ -76,10 +75,10 @@ def whisper_encoder_weights(file: CTranslate2) -> dict[str, np.ndarray]:
             weights[f"{target}.{letter}_proj.weight"] = matrix
             if letter != "k":
                 weights[f"{target}.{letter}_proj.bias"] = bias
-        linear(f"{source}/linear_1", f"{target}.out_proj")
+        copy(f"{source}/linear_1", f"{target}.out_proj")
 
-    linear("conv1", "conv1")
-    linear("conv2", "conv2")
+    copy("conv1", "conv1")
+    copy("conv2", "conv2")
     weights["embed_positions.weight"] = variables["encoder/position_encodings/encodings"]
     layer = 0
     while f"encoder/layer_{layer}/ffn/layer_norm/gamma" in variables:
@@ -87,8 +86,8 @@ def whisper_encoder_weights(file: CTranslate2) -> dict[str, np.ndarray]:
         norm(f"{source}/self_attention/layer_norm", f"{target}.self_attn_layer_norm")
         attention(f"{source}/self_attention", f"{target}.self_attn")
         norm(f"{source}/ffn/layer_norm", f"{target}.final_layer_norm")
-        linear(f"{source}/ffn/linear_0", f"{target}.fc1")
-        linear(f"{source}/ffn/linear_1", f"{target}.fc2")
+        copy(f"{source}/ffn/linear_0", f"{target}.fc1")
+        copy(f"{source}/ffn/linear_1", f"{target}.fc2")
         layer += 1
     norm("layer_norm", "layer_norm")
     return weights

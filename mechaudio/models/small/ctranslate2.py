@@ -5,14 +5,13 @@ pairs of names that stand for each other. Strings are a 16-bit length that count
 """
 
 import mmap
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mechaudio.arguments import n_of
+from mechaudio.models.small.gguf import Cursor
 
 _VERSIONS = (5, 6)
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
@@ -45,21 +44,14 @@ def read(path: str | Path) -> CTranslate2:
         if not (size := path.stat().st_size):
             raise ValueError(f"{path} is empty")
         data = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    at = 0
-
-    def take(code: str) -> Any:
-        nonlocal at
-        length = struct.calcsize("<" + code)
-        if at + length > size:
-            raise ValueError(f"{path} ends after {n_of(size, 'byte')}, within what it announces: it is cut off")
-        values = struct.unpack_from("<" + code, data, at)
-        at += length
-        return values[0]
+    cursor = Cursor(data, path, "within what it announces")
+    take = cursor.number
 
     def string() -> str:
         text = take(f"{take('H')}s")
         if not text.endswith(b"\0"):
-            raise ValueError(f"{path} is no model file of CTranslate2: a string near byte {at} does not end in a zero")
+            near = f"a string near byte {cursor.at} does not end in a zero"
+            raise ValueError(f"{path} is no model file of CTranslate2: {near}")
         return text[:-1].decode("utf-8")
 
     if (version := take("I")) not in _VERSIONS:
@@ -75,14 +67,13 @@ def read(path: str | Path) -> CTranslate2:
         dtype = np.dtype(_DTYPES[kind])
         if length != dtype.itemsize * int(np.prod(shape)):
             raise ValueError(f"{path}: {name!r} of shape {shape} and {dtype} has {n_of(length, 'byte')}")
-        if at + length > size:
-            raise ValueError(f"{path} ends after {n_of(size, 'byte')}, within {name!r}: it is cut off")
-        variables[name] = np.frombuffer(data, dtype, length // dtype.itemsize, at).reshape(shape)
-        at += length
+        cursor.refuse_end(length, f"within {name!r}")
+        variables[name] = np.frombuffer(data, dtype, length // dtype.itemsize, cursor.at).reshape(shape)
+        cursor.at += length
     aliases = {}
     for _ in range(take("I")):
         alias = string()
         aliases[alias] = string()
-    if at != size:
-        raise ValueError(f"{path} holds {size - at} bytes more than it announces: it is damaged")
+    if cursor.at != size:
+        raise ValueError(f"{path} holds {size - cursor.at} bytes more than it announces: it is damaged")
     return CTranslate2(specification, variables, aliases)

@@ -81,29 +81,40 @@ def _q4_1(raw: np.ndarray) -> np.ndarray:
 _UNPACK = {"F32": _plain(np.float32), "F16": _plain(np.float16), "Q8_0": _q8_0, "Q4_1": _q4_1}
 
 
-class _Cursor:
-    """Reads numbers and strings one after another."""
+class Cursor:
+    """Reads what a file holds, one after another.
 
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
-        self.data, self.path, self.at = data, path, 0
+    Attributes:
+        at: The byte that comes next.
+    """
+
+    def __init__(self, data: mmap.mmap, path: Path, where: str = "in its header") -> None:
+        """Args: data: the file's bytes; path: its path; where: what is read, for messages."""
+        self.data, self.path, self.where, self.at = data, path, where, 0
+
+    def refuse_end(self, size: int, where: str | None = None) -> None:
+        """Raise unless there are so many more bytes."""
+        if self.at + size > len(self.data):
+            end = f"{self.path} ends after {n_of(len(self.data), 'byte')}"
+            raise ValueError(f"{end}, {where or self.where}: it is cut off")
 
     def number(self, code: str) -> Any:
+        """A number, by its code in `struct`."""
         size = struct.calcsize("<" + code)
-        if self.at + size > len(self.data):
-            raise ValueError(f"{self.path} ends after {n_of(len(self.data), 'byte')}, in its header: it is cut off")
+        self.refuse_end(size)
         (value,) = struct.unpack_from("<" + code, self.data, self.at)
         self.at += size
         return value
 
     def string(self) -> str:
+        """A text behind its length."""
         size = self.number("Q")
-        text = self.data[self.at : self.at + size]
-        if len(text) < size:
-            raise ValueError(f"{self.path} ends after {n_of(len(self.data), 'byte')}, in its header: it is cut off")
+        self.refuse_end(size)
         self.at += size
-        return text.decode("utf-8")
+        return self.data[self.at - size : self.at].decode("utf-8")
 
     def value(self, kind: int) -> Any:
+        """A number, a text or a list of them, by its kind."""
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
@@ -127,7 +138,7 @@ def read(path: str | Path) -> GGUF:
         if file.read(4) != _MAGIC:
             raise ValueError(f"{path} is no GGUF file: it does not begin with {_MAGIC.decode()!r}")
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    cursor = _Cursor(data, path)
+    cursor = Cursor(data, path)
     cursor.at = 4
     version = cursor.number("I")
     if version not in _VERSIONS:
