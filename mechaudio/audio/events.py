@@ -61,10 +61,6 @@ class Event(Shown):
 def checked_events(events: Any, owner: str) -> tuple[Event, ...]:
     """A tuple of events, however they were listed.
 
-    Args:
-        events: An iterable of `Event`.
-        owner: Whose events they are, for the error.
-
     Raises:
         TypeError: If it is not an iterable, or one of them is not an `Event`.
     """

@@ -4,6 +4,8 @@ wav, flac and ogg are read by libsndfile, which knows how long they are; all els
 (`mechaudio.audio.media`). libsndfile reads what is there of a truncated file without a word, so the length is checked
 against what the file itself promises: the size of the data chunk (wav), the last page (ogg), the number of frames. It
 ends with the first of several streams that follow one another; those are read by FFmpeg as well.
+
+Conventions: open files are read as bytes and able to seek; messages call them by their name.
 """
 
 import io
@@ -104,10 +106,6 @@ def opened_file(path: str | os.PathLike) -> BufferedIOBase:
 def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*channels samples"], int]:
     """Read an open sound file.
 
-    Args:
-        file: Open for reading bytes, able to seek.
-        name: What errors call it.
-
     Returns:
         The samples as float32, `[samples]` or `[channels, samples]`, and their rate in Hz.
 
@@ -140,10 +138,6 @@ def decode_sound(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
 @_patient
 def promised_duration(file: BufferedIOBase, name: str) -> float:
     """The length of an open sound file in seconds, without decoding its samples.
-
-    Args:
-        file: Open for reading bytes, able to seek.
-        name: What errors call it.
 
     Raises:
         ValueError: If the file is empty, damaged or not audio at all.

@@ -4,7 +4,8 @@ A length that a file does not say is never taken from an estimate. What mp4, web
 with a Xing or VBRI header promise is checked against what is there; bare mp3 or aac frames promise nothing, and their
 end is the end of the file.
 
-Conventions: samples are float32 with full scale at 1.0; durations in seconds.
+Conventions: samples are float32 with full scale at 1.0; durations in seconds; files are open for reading bytes, able to
+seek, and messages call them by their name.
 """
 
 import math
@@ -50,10 +51,6 @@ KILOBITS = {
 def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*channels samples"], int]:
     """Decode an open file to its end.
 
-    Args:
-        file: Open for reading bytes, able to seek.
-        name: What errors call it.
-
     Returns:
         The samples as float32, `[samples]` or `[channels, samples]`, and their rate in Hz; of several tracks the first,
         with a warning.
@@ -85,10 +82,6 @@ def decode_media(file: BufferedIOBase, name: str) -> tuple[Float[np.ndarray, "*c
 
 def media_duration(file: BufferedIOBase, name: str) -> float:
     """The length of an open file in seconds, from what it promises or from its frames; nothing is decoded.
-
-    Args:
-        file: Open for reading bytes, able to seek.
-        name: What errors call it.
 
     Raises:
         ValueError: If the file is damaged, or no sound; if PyAV is missing.

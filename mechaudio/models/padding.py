@@ -38,10 +38,6 @@ def with_positions(network: Network, inputs: Mapping[str, Any]) -> dict[str, Any
     given them counts padding: rotated queries and keys of a padded prompt would be others on the two ways, and others
     than those of the prompt alone. What has no padding stays as it is; so do networks that work out positions of
     several axes from the mask themselves, and those that take none.
-
-    Args:
-        network: The network.
-        inputs: Keyword arguments of its forward pass.
     """
     mask = inputs.get("attention_mask")
     counts_itself = hasattr(network, "get_rope_index") or "position_ids" not in inputs_of(network)

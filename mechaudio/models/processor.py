@@ -27,11 +27,6 @@ _TRAINED_ON = (
 def refuse_foreign_processor(processor: Any, network: Network, adapter: Adapter) -> None:
     """Refuse a processor whose settings are not those that a network's audio tower takes.
 
-    Args:
-        processor: A processor of transformers, or of this package.
-        network: The network.
-        adapter: The facts about its class.
-
     Raises:
         ValueError: The processor and the network name two placeholders for audio; or the feature extractor has another
             rate, number of bands, hop or window than the tower, fills up clips in front, or adds noise at random

@@ -1,7 +1,7 @@
 """Lists of layers, and the names of the parts inside each of them.
 
 Paths are relative to the transformers module and written down, never guessed; they are proven when a model is opened.
-Conventions: paths are dotted, `None` says that the class has no such part.
+Conventions: paths are dotted, `None` says that the class has no such part; layers count from 0.
 """
 
 from __future__ import annotations
@@ -182,10 +182,6 @@ class Stack(Shown):
     def setting(self, config: Any, name: str) -> Any:
         """Read a setting of this stack's config; of one that says it layer by layer, that of all layers but exceptions.
 
-        Args:
-            config: The network's config.
-            name: Which setting.
-
         Raises:
             AttributeError: The network's config has no config of this stack.
         """
@@ -193,13 +189,7 @@ class Stack(Shown):
         return vars(settings)[name] if getattr(settings, "is_heterogeneous", False) else getattr(settings, name)
 
     def times(self, point: str, network: Network, layer: int) -> float | Tensor:
-        """Return the number that `attn_out` or `mlp_out` is multiplied by when it is added; at a gate, `[d_model]`.
-
-        Args:
-            point: Which of them.
-            network: The network.
-            layer: The layer, from 0.
-        """
+        """Return the number that `attn_out` or `mlp_out` is multiplied by when it is added; at a gate, `[d_model]`."""
         place: Between = "attention" if point == "attn_out" else "mlp"
         if place in self.gates:
             return self._through_gate(place, network, layer, stream=0.0, added=1.0)
@@ -207,13 +197,7 @@ class Stack(Shown):
         return float(getattr(self.own_config(network.config), number) if isinstance(number, str) else number)
 
     def keeps(self, place: Between, network: Network, layer: int) -> float | Tensor:
-        """Return what a gate multiplies the stream by before it adds to it, `[d_model]`; 1 without a gate.
-
-        Args:
-            place: Whether attention's addition or that of the MLP.
-            network: The network.
-            layer: The layer, from 0.
-        """
+        """Return what a gate multiplies the stream by before it adds to it, `[d_model]`; 1 without a gate."""
         return self._through_gate(place, network, layer, stream=1.0, added=0.0) if place in self.gates else 1.0
 
     def _through_gate(self, place: Between, network: Network, layer: int, *, stream: float, added: float) -> Tensor:
@@ -242,10 +226,5 @@ class Stack(Shown):
         return None if self.mlp is None or self.down is None else f"{self.mlp}.{self.down}".rstrip(".")
 
     def in_layer(self, config: Any, layer: int) -> Stack:  # noqa: ARG002 - layers of one stack are alike
-        """The stack as it is in one layer.
-
-        Args:
-            config: The network's config.
-            layer: The layer, from 0.
-        """
+        """The stack as it is in one layer."""
         return self

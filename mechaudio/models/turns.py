@@ -48,12 +48,6 @@ def of_question(
 ) -> tuple[Turn, ...]:
     """Write a question as one turn of the user: its recordings and its text.
 
-    Args:
-        question: What is asked.
-        condition: What the model is given.
-        layout: How it is written.
-        text_first: Whether training put the text first.
-
     Raises:
         ValueError: The condition needs a caption, and there is none; `meta["keyword"]` is not in the question's text.
     """

@@ -58,10 +58,5 @@ class DestaConfig(PreTrainedConfig):
 
 
 def evenly(depth: int, count: int) -> list[int]:
-    """Return so many layers of a stack, evenly spaced, the last among them.
-
-    Args:
-        depth: Layers that there are.
-        count: Layers that are wanted.
-    """
+    """Return so many layers of a stack, evenly spaced, the last among them."""
     return [(number + 1) * depth // count - 1 for number in range(count)]

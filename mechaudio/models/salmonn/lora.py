@@ -57,10 +57,6 @@ def peft_names(tensors: dict[str, Tensor], known: set[str]) -> dict[str, Tensor]
     """Rename tensors that older versions of peft saved.
 
     Up to 0.3 an adapted projection's own weight is called `q_proj.weight`, later `q_proj.base_layer.weight`.
-
-    Args:
-        tensors: Under the names that they were saved by.
-        known: Names that the network has.
     """
 
     def renamed(name: str) -> str:
@@ -69,6 +65,3 @@ def peft_names(tensors: dict[str, Tensor], known: set[str]) -> dict[str, Tensor]
         return other if name not in known and other in known else name
 
     return {renamed(name): value for name, value in tensors.items()}
-
-
-__all__ = ["TARGETS", "LoraLinear", "peft_names", "put_lora_in"]

@@ -283,11 +283,7 @@ class TimeAudioForConditionalGeneration(SalmonnForConditionalGeneration):
         return windows + rearrange(times, "window width -> window 1 width").to(windows.device)
 
     def merging_of(self, **features: Tensor | None) -> Float[Tensor, "clip token window"] | None:
-        """Return what each audio token of clips is made of, `None` where nothing is merged.
-
-        Args:
-            **features: The audio inputs.
-        """
+        """Return what each audio token of clips is made of, `None` where nothing is merged."""
         frames = features["input_features_mask"].sum(-1).tolist()
         most = max(self.config.n_windows(count) for count in frames)
         if self.config.merging is None or most <= self.config.windows_of_a_stretch:
