@@ -52,11 +52,7 @@ def wrapped_in(module: object) -> str | None:
 
 
 class NetworkState:
-    """A network's parts when it was opened, to be compared before each run.
-
-    Args:
-        network: The network, whose modules serve what passes through them.
-    """
+    """A network's parts when it was opened, to be compared before each run."""
 
     def __init__(self, network: nn.Module):
         self._parts = [(name, module, dict(module._modules)) for name, module in network.named_modules()]
@@ -113,15 +109,31 @@ class NetworkState:
                 if not _is_ours(hook):
                     raise ValueError(f"a hook in front of {path} ({_called(hook)}) may change {changed}")
         for path, module, parts in self._parts:
-            if (
-                (module.training and _draws(path, module))
-                or module._modules != parts
-                or module._compiled_call_impl is not None
-            ):
-                raise ValueError(self._why(path, module, parts))
-            forward = module.__dict__.get("forward")
-            if type(forward) is not Controller and type(module.__dict__.get("_old_forward")) is not Controller:
-                raise ValueError(self._why(path, module, parts))
+            if module.training and _draws(path, module):
+                why = (
+                    "{} is in training mode, in which the same call twice gives two answers (dropout, statistics of "
+                    "the batch): call model.network.eval()"
+                )
+            elif module._modules != parts:
+                every = {**parts, **module._modules}
+                changed = [name for name in every if module._modules.get(name) is not parts.get(name)]
+                why = (
+                    f"{', '.join(changed)} of {{}} was put in, replaced or taken out after the network was opened, and "
+                    "edits would not reach it: open it again, AudioLM(model.network, model.processor)"
+                )
+            elif module._compiled_call_impl is not None:
+                why = (
+                    "{} is compiled, and edits would not reach what was compiled: run it uncompiled "
+                    "(module._compiled_call_impl = None undoes module.compile())"
+                )
+            elif not any(type(module.__dict__.get(name)) is Controller for name in ("forward", "_old_forward")):
+                why = (
+                    "the forward of {} was replaced after the network was opened, and nothing of it is seen any more: "
+                    "put it back, or replace it before the network is opened"
+                )
+            else:
+                continue
+            raise ValueError(why.format(f"{path} ({type(module).__name__})" if path else f"this {self._kind}"))
 
     def refuse_unopenable(self) -> None:
         """Refuse a network that cannot be opened as it is, whatever is done to it between runs.
@@ -153,31 +165,6 @@ class NetworkState:
                         f"{where}.{name} has no numbers (it is on the meta device): load the weights before the "
                         "network is opened"
                     )
-
-    def _why(self, path: str, module: nn.Module, parts: dict[str, nn.Module | None]) -> str:
-        where = f"{path} ({type(module).__name__})" if path else f"this {self._kind}"
-        if module.training and _draws(path, module):
-            return (
-                f"{where} is in training mode, in which the same call twice gives two answers (dropout, statistics of "
-                "the batch): call model.network.eval()"
-            )
-        if module._modules != parts:
-            changed = [
-                name for name in {**parts, **module._modules} if module._modules.get(name) is not parts.get(name)
-            ]
-            return (
-                f"{', '.join(changed)} of {where} was put in, replaced or taken out after the network was opened, and "
-                "edits would not reach it: open it again, AudioLM(model.network, model.processor)"
-            )
-        if module._compiled_call_impl is not None:
-            return (
-                f"{where} is compiled, and edits would not reach what was compiled: run it uncompiled "
-                "(module._compiled_call_impl = None undoes module.compile())"
-            )
-        return (
-            f"the forward of {where} was replaced after the network was opened, and nothing of it is seen any more: "
-            "put it back, or replace it before the network is opened"
-        )
 
     @contextmanager
     def hooks_inside(self) -> Iterator[None]:

@@ -99,23 +99,18 @@ def _functions_in(names: dict[str, Any]) -> Iterator[None]:
                 names["F"] = names["F"].functions
 
 
-class _Functions:
-    """`torch.nn.functional`, but that fused attention is served where one of our modules calls it.
+class _Thread(threading.local):
+    """The module that is about to call in a thread."""
 
-    Which module is about to call is known per thread.
-    """
+    pending: Pending | None = None
+
+
+class _Functions:
+    """`torch.nn.functional`, but that fused attention is served where one of our modules calls it."""
 
     def __init__(self, functions: Any):
         self.functions, self.n_runs = functions, 0
-        self._threads = threading.local()
-
-    @property
-    def _pending(self) -> Pending | None:
-        return getattr(self._threads, "pending", None)
-
-    @_pending.setter
-    def _pending(self, pending: Pending | None) -> None:
-        self._threads.pending = pending
+        self._thread = _Thread()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.functions, name)
@@ -125,10 +120,11 @@ class _Functions:
 
         def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             hidden = args[0] if args else kwargs["hidden_states"]
-            self._pending = Pending(module, spot, hidden.shape[0], hidden.shape[1])
+            self._thread.pending = Pending(module, spot, hidden.shape[0], hidden.shape[1])
 
         def serve_queries(_module: nn.Module, _args: tuple[Any, ...], made: Tensor) -> Tensor | None:
-            frames = self._pending.frames if self._pending is not None else made.shape[1]
+            pending = self._thread.pending
+            frames = made.shape[1] if pending is None else pending.frames
             whole = rearrange(made[:, :frames], "clip frame (head d) -> clip head frame d", head=call.heads)
             query, changed = _serve_part(spot, "q", whole)
             if not changed:
@@ -145,7 +141,7 @@ class _Functions:
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
     ) -> Tensor:
         """Fused attention, with its insides served if the call is a watched module's."""
-        pending, self._pending = self._pending, None
+        pending, self._thread.pending = self._thread.pending, None
         fused = self.functions.scaled_dot_product_attention
         if pending is None:
             return fused(query, key, value, attn_mask=attn_mask, **options)

@@ -51,9 +51,7 @@ class View:
         """
         if name.startswith("__"):
             raise AttributeError(name)
-        if not isinstance(getattr(type(self), point := self._point(name), None), HookSite):
-            self._refuse(name)
-        return getattr(self, point)
+        return getattr(self, self._hook(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Put a value in the place of a hook point.
@@ -61,14 +59,15 @@ class View:
         Raises:
             AttributeError: There is none of this name.
         """
-        if not isinstance(getattr(type(self), point := self._point(name), None), HookSite):
-            self._refuse(name)
-        object.__setattr__(self, point, value)
+        object.__setattr__(self, self._hook(name), value)
 
     def _point(self, name: str) -> str:
         return (hook_point(name) if name.startswith("hook_") else None) or name
 
-    def _refuse(self, name: str) -> NoReturn:
+    def _hook(self, name: str) -> str:
+        """The attribute of a hook point that a name stands for; others are refused."""
+        if isinstance(getattr(type(self), point := self._point(name), None), HookSite):
+            return point
         layer = self.here.removesuffix(".attn").removesuffix(".mlp")
         way = self._elsewhere.get(name)
         points = ", ".join(site.address for site in self.sites.values())
