@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -97,6 +97,11 @@ class Stack(Shown):
             samples, and the frames that hear them together; or why its frames hear no stretch of their own.
     """
 
+    #: True if layers hear a long clip chunk after chunk: recorded chunks are joined, an edit is made in each.
+    in_chunks: ClassVar[bool] = False
+    #: True if what the last layer passes on is rounded to codes, so that a small change of it moves nothing.
+    rounded: ClassVar[bool] = False
+
     layers: str
     attention: str | None
     mid_norm: str | None
@@ -145,16 +150,6 @@ class Stack(Shown):
             first: How many layers the lists before it have.
         """
         return self
-
-    @property
-    def in_chunks(self) -> bool:
-        """True if layers hear a long clip chunk after chunk: recorded chunks are joined, an edit is made in each."""
-        return False
-
-    @property
-    def rounded(self) -> bool:
-        """True if what the last layer passes on is rounded to codes, so that a small change of it moves nothing."""
-        return False
 
     @property
     def mid_norm_adds(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from mechaudio.models.stack import Between, Stack
 
@@ -46,6 +46,8 @@ class WaveformTower(Stack):
         first: Number of the first layer in the list.
     """
 
+    in_chunks: ClassVar[bool] = True
+
     beside: str | None = None
     first: int = 0
 
@@ -58,11 +60,6 @@ class WaveformTower(Stack):
         """One of the two lists as a stack of its own."""
         return replace(self, layers=path, beside=None, first=first)
 
-    @property
-    def in_chunks(self) -> bool:
-        """Always."""
-        return True
-
     def path(self, layer: int) -> str:
         """Return the path of a layer."""
         return f"{self.layers}.{layer - self.first}"
@@ -72,10 +69,7 @@ class WaveformTower(Stack):
 class RoundedTower(Stack):
     """A tower whose states become the nearest of a book of codes."""
 
-    @property
-    def rounded(self) -> bool:
-        """Always."""
-        return True
+    rounded: ClassVar[bool] = True
 
 
 #: What a conformer's layer does beside adding attention and its second, halved feed-forward.
