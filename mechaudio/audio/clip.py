@@ -215,7 +215,6 @@ def is_samples_and_rate(sound: Any) -> bool:
 
 
 def _read(sound: Any) -> tuple[Any, Any, str | None]:
-    """Samples, their rate, and where they are from."""
     if isinstance(sound, (str, os.PathLike)):
         return *read_sound(sound), os.fsdecode(sound)
     if isinstance(sound, (bytes, bytearray, memoryview)):

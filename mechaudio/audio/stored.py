@@ -55,10 +55,6 @@ def opened(audio: AudioClip | StoredClip | str | os.PathLike) -> AudioClip:
 def recording_of(audio: Any, owner: str) -> AudioClip | StoredClip | str | os.PathLike:
     """A recording as it is kept: a path stays one, and what is in memory becomes a clip.
 
-    Args:
-        audio: A path, a clip, or anything else that `AudioClip.load` takes.
-        owner: Whose it is, for errors.
-
     Raises:
         TypeError: For what is no recording.
         ValueError: For a blank path, and for sound that is damaged.

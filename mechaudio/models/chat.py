@@ -274,7 +274,6 @@ def _grown(written: list[int], ids: list[int], placeholder: int) -> list[int] | 
 
 
 def _render(processor: Any, adapter: Adapter, turns: Sequence[Turn], words: Sequence[str]) -> str:
-    """The chat template around texts."""
     following = iter(words)
     as_text = adapter.turns == "text"
     written: list[dict[str, Any]] = []

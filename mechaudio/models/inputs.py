@@ -251,7 +251,6 @@ def _refuse_other_bands(model: OpenedModel, inputs: Mapping[str, Any]) -> None:
 
 
 def _refuse_unknown_ids(model: OpenedModel, ids: Int[Tensor, "batch position"], placeholder: int) -> None:
-    """Every id is one of the vocabulary, or the placeholder."""
     vocabulary = vocabulary_of(model.network, model.adapter)
     strange = ids[((ids < 0) | (ids >= vocabulary)) & (ids != placeholder)]
     if len(strange):

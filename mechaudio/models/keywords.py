@@ -18,12 +18,6 @@ from transformers import Cache
 def refuse_unknown(call: str, option: str, known: Iterable[str], kind: str = "option") -> None:
     """Refuse a keyword that is none of those that are known.
 
-    Args:
-        call: What the message calls that which was given the keyword.
-        option: The keyword.
-        known: Those that are known.
-        kind: What the message calls a keyword.
-
     Raises:
         TypeError: It is not; the message has the nearest one that is.
     """

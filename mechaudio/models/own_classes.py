@@ -88,10 +88,6 @@ class WordsOfDecoder:
 def prompt_given(input_ids: Tensor | None, **sound: Tensor | None) -> Tensor:
     """Return the prompt of a call, or refuse one without, or with some only of the tensors that a clip is heard from.
 
-    Args:
-        input_ids: The prompt.
-        **sound: All that is needed for sound, by name; none of it where there is none.
-
     Raises:
         ValueError: There is no prompt, or some of the sound is missing.
     """
@@ -218,7 +214,6 @@ class ClipProcessor(ProcessorMixin):
         return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
 
     def _with_clips(self, text: str | Sequence[str], clips: Sequence[list[int]]) -> list[list[int]]:
-        """The ids of texts, and those of each clip in the place of its placeholder."""
         texts = [text] if isinstance(text, str) else list(text)
         wanted = sum(one.count(self.audio_token) for one in texts)
         if wanted != len(clips):

@@ -15,11 +15,6 @@ from mechaudio.models.network import Network
 def left_padded(rows: Sequence[Sequence[int]], padding: bool | str, pad: int) -> dict[str, Tensor]:
     """Return `input_ids` and `attention_mask`, shorter prompts filled up on the left.
 
-    Args:
-        rows: The ids of each prompt.
-        padding: False where they must have one length.
-        pad: The id that fills up.
-
     Raises:
         ValueError: They have several lengths and are not to be padded.
     """

@@ -99,11 +99,6 @@ class TextBlock:
 def text_block(question: AudioQuestion, caption: str | None, layout: PromptFormat) -> TextBlock:
     """Write a question out.
 
-    Args:
-        question: Its text and choices are written.
-        caption: What to tell about the clip, `None` for nothing.
-        layout: How.
-
     Raises:
         ValueError: `meta["keyword"]` is not in the question's text.
     """

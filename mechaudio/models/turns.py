@@ -81,12 +81,7 @@ def of_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
 
 
 def question_of(turns: Sequence[Turn], transcripts: Sequence[Any] = ()) -> AudioQuestion:
-    """The open question that a conversation ends with; its recordings are those of all turns.
-
-    Args:
-        turns: The conversation.
-        transcripts: The words of its recordings, as `transcripts_in` reads them.
-    """
+    """The open question that a conversation ends with; its recordings are those of all turns."""
     texts = [part.text for part in turns[-1].parts if isinstance(part, TextBlock)]
     meta = {} if all(words is None for words in transcripts) else {"transcript": list(transcripts)}
     return AudioQuestion(audio=recordings(turns) or None, text="\n".join(texts) or _VOICE, meta=meta)

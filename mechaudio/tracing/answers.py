@@ -17,11 +17,6 @@ from mechaudio.tracing.choice_logits import choice_logits
 def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, required: bool = False) -> list[Answer]:
     """The answers that logits at the last prompt position give to the questions of a batch.
 
-    Args:
-        batch: The prompts.
-        logits: Logits of the whole vocabulary.
-        required: Raise for a question without an answer, whose logits are NaN.
-
     Warns:
         UserWarning: Questions have no answer.
 
@@ -34,11 +29,6 @@ def answers_in(batch: PromptBatch, logits: Float[Tensor, "batch vocab"], *, requ
 
 def answers_of(batch: PromptBatch, rows: Float[np.ndarray, "batch choice"], *, required: bool = False) -> list[Answer]:
     """Read answers off the logits of choices, or the log-probabilities of whole texts.
-
-    Args:
-        batch: The prompts.
-        rows: Logits of the choices.
-        required: Raise for a question without an answer, whose logits are NaN.
 
     Warns:
         UserWarning: Questions have no answer.

@@ -558,7 +558,6 @@ def _attention_modules(network: Network, layers: list[Stack]) -> list[tuple[Netw
 
 
 def _own_calls(network: Network, layers: list[Stack], adapter: Adapter) -> list[OwnCall]:
-    """The attention modules that call PyTorch's fused attention themselves."""
     calls = []
     for layer, stack in enumerate(layers):
         if not isinstance(stack.insides, InBlocks):

@@ -122,7 +122,6 @@ class Cache(NamesTheWay, Shown, Mapping):
 
 
 def _name_and_layer(key: Any) -> tuple[str, int | None]:
-    """Return the name and the layer that a cache is asked for."""
     name, layer = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
     if isinstance(name, str) and (layer is None or hasattr(layer, "__index__")):
         return name, None if layer is None else operator.index(layer)

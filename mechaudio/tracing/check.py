@@ -95,7 +95,6 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
 
 
 def _rounded(model: AudioLM) -> dict[str, Site]:
-    """Map each hook point of a tower that ends in codes to the site that the codes are rounded from."""
     stacks, layers = model.site_map.stacks, model.site_map.layers
     return {
         site.location: layers[part][-1]["resid_post"]

@@ -261,7 +261,6 @@ def _method(quantisation: Any) -> Any:
 
 
 def _header(file: Path) -> dict[str, Any]:
-    """Read what a safetensors file says of each of its tensors."""
     with file.open("rb") as opened:
         tensors = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     tensors.pop("__metadata__", None)

@@ -46,9 +46,6 @@ def sound_with_the_prompt(features: str) -> Callable[[Any], Any]:
 
     A network that is given the features at every new token as well would put the whole clip where it writes the
     placeholder of audio: that token is text, as in every class whose features end with the prompt.
-
-    Args:
-        features: Name of the argument that holds the audio features.
     """
 
     def edit(served: Any) -> Any:

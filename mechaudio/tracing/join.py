@@ -18,13 +18,7 @@ from mechaudio.tracing.record import Intervention
 
 
 def join_rows(parts: Sequence[Tensor], groups: Sequence[Sequence[int]], filler: float | int = 0.0) -> Tensor:
-    """Rows of every group where they stood; other axes are filled up to the longest.
-
-    Args:
-        parts: Per group, `[row of the group, ...]`.
-        groups: Per group, which rows those are.
-        filler: What stands where a group was shorter.
-    """
+    """Rows of every group, `[row of the group, ...]`, where they stood; other axes are filled up to the longest."""
     shape = [max(part.shape[axis] for part in parts) for axis in range(1, parts[0].ndim)]
     whole = parts[0].new_full((sum(len(rows) for rows in groups), *shape), filler)
     for part, rows in zip(parts, groups, strict=True):
@@ -98,14 +92,7 @@ def join_effects(
     interventions: Sequence[Intervention],
     first: Sequence[Intervention],
 ) -> tuple[Effects, ...]:
-    """Join the effects of interventions in rows that ran apart.
-
-    Args:
-        parts: Per group, what its interventions did.
-        groups: Per group, its rows.
-        interventions: The interventions on the whole batch.
-        first: The same for the first group, which its effects name.
-    """
+    """Join the effects of interventions in rows that ran apart."""
     whole = {id(of_group): intervention for of_group, intervention in zip(first, interventions, strict=True)}
     order = torch.tensor([row for rows in groups for row in rows]).argsort()
     joined = []

@@ -173,7 +173,6 @@ def load(
 def _sorted_options(
     options: dict[str, Any], dtype: torch.dtype | str
 ) -> tuple[torch.dtype | str, dict[str, Any], dict[str, Any]]:
-    """The dtype, the options of everything that is read, and those of the network."""
     given = dict(options)
     if given.pop("trust_remote_code", False):
         raise ValueError("mechaudio runs no code from checkpoints: trust_remote_code must stay False")
@@ -193,7 +192,6 @@ def _sorted_options(
 
 
 def _dtype(given: torch.dtype | str) -> torch.dtype | str:
-    """A type of torch, or `auto`."""
     dtype = getattr(torch, given, None) if isinstance(given, str) and given != "auto" else given
     if dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype={given!r} is no type for weights: give 'auto', or one such as torch.bfloat16")
@@ -222,7 +220,6 @@ def _device_of_process() -> str | None:
 
 
 def _devices() -> list[str]:
-    """The devices of this machine, by torch's names."""
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is None:
         return ["cpu"]
@@ -238,7 +235,6 @@ def _small(dtype: torch.dtype, given: dict[str, str | Path]) -> tuple[Network, A
 
 
 def _refuse_options(name: str, **options: Any) -> None:
-    """Refuse what only checkpoints take."""
     given = sorted(option for option, value in options.items() if value is not None)
     if given:
         raise ValueError(f"{name!r} is no checkpoint: it takes dtype=, device= and prove=, not {', '.join(given)}")
@@ -246,7 +242,6 @@ def _refuse_options(name: str, **options: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bar while a small checkpoint loads."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -362,7 +357,6 @@ _ASSEMBLED = {
 
 
 def _assembling(*families: str) -> str:
-    """Say how parts become a checkpoint."""
     commands = " or ".join(f"`mechaudio assemble {_ASSEMBLED[family]} --out FOLDER`" for family in families)
     return f"Fetch all parts and put them together once, {commands}, then ma.load(FOLDER)"
 

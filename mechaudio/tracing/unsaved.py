@@ -54,12 +54,6 @@ def warn_of_unsaved(
     """Say that what a trace block read does not outlive it, or that a name still holds what it held before.
 
     What is put into a list, a dict, a tensor or an object from outside the block outlives it, and is left alone.
-
-    Args:
-        block: The source of the block.
-        before: The names around it and their values before it ran (`names_around`).
-        frame: The frame around it, after it ran.
-        has_read: Whether it read a hook point.
     """
     after = names_around(frame)
     nodes = [node for line in block.body for node in ast.walk(line)]

@@ -88,7 +88,6 @@ def assemble(
 
 
 def _config(paths: dict[str, Path], parts: Parts, processor: DestaProcessor, heads: int | None) -> DestaConfig:
-    """The network's config, from the parts' own and from the shapes of what was trained."""
     trained = parts.tensors["checkpoint"]
     text = transformers.LlamaConfig.from_pretrained(paths["llama"])
     audio = transformers.WhisperConfig.from_pretrained(paths["whisper"])

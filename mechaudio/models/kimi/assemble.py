@@ -109,7 +109,6 @@ def _config(
     processor: KimiAudioProcessor,
     settings: dict[str, Any],
 ) -> KimiAudioConfig:
-    """The network's config, from the parts' own."""
     known = set(transformers.Qwen2Config().to_dict()) | {"rope_theta"}
     text = {name: value for name, value in settings.items() if name in known - {"model_type", "architectures"}}
     held = parts.tensors["checkpoint"]

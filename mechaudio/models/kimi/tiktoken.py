@@ -93,7 +93,6 @@ def fast_tokenizer(folder: Path, codes_offset: int, vocab_size: int) -> PreTrain
 
 
 def _ranks(file: Path) -> dict[bytes, int]:
-    """The tokens of the file, lowest rank first."""
     ranks = {}
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         token, _, rank = line.partition(b" ")

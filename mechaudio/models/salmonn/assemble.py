@@ -126,7 +126,6 @@ def assemble(
 
 
 def _read(files: dict[str, list[Path]]) -> tuple[Parts, dict[str, Any]]:
-    """The parts, and BEATs' settings."""
     settings: dict[str, Any] = {}
 
     def inside(part: str, read: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +148,6 @@ def _config(
     lora_alpha: int,
     heads: int | None,
 ) -> SalmonnConfig:
-    """The network's config, from the parts' own and from the shapes of what was trained."""
     trained = tensors["checkpoint"]
     text = transformers.LlamaConfig.from_pretrained(paths["llama"]).to_dict()
     text["vocab_size"] = processor.audio_token_id

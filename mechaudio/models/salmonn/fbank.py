@@ -28,10 +28,6 @@ def filterbank(wave: Float[np.ndarray, " samples"] | Float[Tensor, " samples"], 
 
     Frames are freed of their mean, pre-emphasised by 0.97 and windowed by Povey's window (a Hann window to the power of
     0.85); power in triangles on the mel scale from 20 to 8,000 Hz, as a logarithm.
-
-    Args:
-        wave: Mono samples.
-        bands: Triangles.
     """
     frames = (torch.as_tensor(wave, dtype=torch.float32) * 2**15).unfold(0, LENGTH, HOP)
     frames = frames - frames.mean(1, keepdim=True)

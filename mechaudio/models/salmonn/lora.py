@@ -41,12 +41,7 @@ class LoraLinear(nn.Module):
 
 
 def put_lora_in(decoder: Network, settings: dict[str, Any]) -> None:
-    """Replace the query and value projections of every layer of a decoder by adapted ones.
-
-    Args:
-        decoder: Its layers have a `self_attn`.
-        settings: `r` and `lora_alpha`.
-    """
+    """Replace the query and value projections of every layer of a decoder by adapted ones."""
     for layer in decoder.model.layers:
         for name in TARGETS:
             base = getattr(layer.self_attn, name)

@@ -122,7 +122,6 @@ class TimeAudioProcessor(SalmonnProcessor):
 
 
 def _config_of(config_class: type[SalmonnConfig], sizes: dict[str, Any], extractor: Any) -> SalmonnConfig:
-    """A config that counts stretches, windows and tokens."""
     positions = 1500 if extractor is None else extractor.nb_max_frames // 2
     return config_class(audio_config={"max_source_positions": positions}, beats_config=BeatsConfig(), **sizes)
 
