@@ -7,7 +7,7 @@ from typing import Any
 
 from mechaudio.arguments import names_arguments
 from mechaudio.models.adapter import Adapter
-from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3
+from mechaudio.models.adapters.audioflamingo3 import AUDIO_FLAMINGO_3, MUSIC_FLAMINGO
 from mechaudio.models.adapters.desta25 import DESTA_25
 from mechaudio.models.adapters.dots3_note import DOTS_3_NOTE
 from mechaudio.models.adapters.fun_asr_nano import FUN_ASR_NANO
@@ -18,13 +18,11 @@ from mechaudio.models.adapters.granite_speech import GRANITE_SPEECH, GRANITE_SPE
 from mechaudio.models.adapters.kimi_audio import KIMI_AUDIO
 from mechaudio.models.adapters.moss_transcribe_diarize import MOSS_TRANSCRIBE_DIARIZE
 from mechaudio.models.adapters.muse_spark import MUSE_SPARK
-from mechaudio.models.adapters.musicflamingo import MUSIC_FLAMINGO
 from mechaudio.models.adapters.nemotron_h_omni import NEMOTRON_H_OMNI
 from mechaudio.models.adapters.phi4_multimodal import PHI_4_MULTIMODAL
 from mechaudio.models.adapters.qwen2_5_omni import QWEN2_5_OMNI
 from mechaudio.models.adapters.qwen2_audio import QWEN2_AUDIO
-from mechaudio.models.adapters.qwen3_asr import QWEN3_ASR
-from mechaudio.models.adapters.qwen3_omni_moe import QWEN3_OMNI_MOE
+from mechaudio.models.adapters.qwen3_omni_moe import QWEN3_ASR, QWEN3_OMNI_MOE
 from mechaudio.models.adapters.salmonn import SALMONN
 from mechaudio.models.adapters.timeaudio import TIMEAUDIO
 from mechaudio.models.adapters.vibevoice_asr import VIBEVOICE_ASR
