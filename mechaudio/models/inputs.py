@@ -131,7 +131,9 @@ def as_batch(model: OpenedModel, batch: PromptBatch | Mapping[str, Any]) -> Prom
     _refuse_overlong(adapter, inputs)
     audio = (ids == placeholder) & real
     _refuse_miscounted(adapter, inputs, int(audio.sum()), placeholder)
-    inputs = place(model.network, adapter, _with_merging(model, without_excess(adapter, inputs)))
+    inputs = without_excess(adapter, inputs)
+    sound = {name: inputs[name] for name in adapter.audio_inputs if name in inputs}
+    inputs = place(model.network, adapter, {**inputs, **merged(model, sound)})
     rows = range(ids.shape[0])
     timed = [
         _timed(adapter, inputs, _where(audio[row]), clips) for row, clips in enumerate(_clips(adapter, inputs, audio))
@@ -297,11 +299,6 @@ def _refuse_overlong(adapter: Adapter, inputs: Mapping[str, Any]) -> None:
 
 def _where(mask: Bool[Tensor, " position"]) -> tuple[int, ...]:
     return tuple(mask.nonzero()[:, 0].tolist())
-
-
-def _with_merging(model: OpenedModel, inputs: dict[str, Any]) -> dict[str, Any]:
-    audio = {name: inputs[name] for name in model.adapter.audio_inputs if name in inputs}
-    return {**inputs, **merged(model, audio)}
 
 
 def _clips(adapter: Adapter, inputs: Mapping[str, Any], audio: Bool[Tensor, "batch position"]) -> list[int | None]:

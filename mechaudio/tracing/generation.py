@@ -95,24 +95,16 @@ def _joined_steps(
     parts: Sequence[tuple[Cache, ...]], groups: Sequence[Sequence[int]], model: AudioLM, prompts: PromptBatch
 ) -> tuple[Cache, ...]:
     """Join what groups of rows kept at every step; rows of a group that wrote less are zeros behind its end."""
-    joined = []
+    joined, depth = [], model.site_map.depth
     for step in range(max(map(len, parts))):
         there = [steps[step] if step < len(steps) else None for steps in parts]
         shape_of = next(cache for cache in there if cache is not None)
-        caches = [
-            _nothing_kept(shape_of, len(rows), model) if cache is None else cache
-            for cache, rows in zip(there, groups, strict=True)
-        ]
-        joined.append(join_caches(caches, groups, model.adapter, prompts, Cache(model.site_map.depth)))
+        caches = []
+        for cache, rows in zip(there, groups, strict=True):
+            kept = {key: value.new_zeros((len(rows), *value.shape[1:])) for key, value in shape_of.items()}
+            caches.append(Cache(depth, kept) if cache is None else cache)
+        joined.append(join_caches(caches, groups, model.adapter, prompts, Cache(depth)))
     return tuple(joined)
-
-
-def _nothing_kept(like: Cache, n_rows: int, model: AudioLM) -> Cache:
-    """A cache of the same hook points for rows whose text had ended."""
-    empty = Cache(model.site_map.depth)
-    for (name, layer), value in like.items():
-        empty.keep(name, layer, value.new_zeros((n_rows, *value.shape[1:])))
-    return empty
 
 
 def _generate(

@@ -89,7 +89,10 @@ def register(
         HookPointError: While the model runs: a hook point is computed more than once in a pass.
     """
     changes = bind(model, batch, interventions)
-    kept = [(point, site, _positions(batch, point)) for point, site in sites_of(model, points)]
+    kept = [
+        (point, site, None if point.chosen is None else row_positions(batch, point.chosen).tolist())
+        for point, site in sites_of(model, points)
+    ]
     plan, effects = install(model, batch, changes, kept)
     groups: dict[Sequence[str], KeyGroups] = {}
     keep = _Keeper(model, cache_now, [plan.kept(site, positions) for _, site, positions in kept], stop_after_last)
@@ -185,10 +188,6 @@ def _refuse_unheard(model: AudioLM, batch: PromptBatch, points: Iterable[HookPoi
             f"these prompts hold no sound (condition={batch.condition!r}), so that {point.name!r} is never computed: "
             "give them sound, or leave this hook point out"
         )
-
-
-def _positions(batch: PromptBatch, point: HookPoint) -> AskedRows | None:
-    return None if point.chosen is None else row_positions(batch, point.chosen).tolist()
 
 
 def _install_score_edit(model: AudioLM, site: Site, bound: BoundScoreEdit, plan: RowPlan, did: list[Effect]) -> None:

@@ -111,7 +111,9 @@ def assemble(
     extractor = transformers.WhisperFeatureExtractor.from_pretrained(paths["whisper"])
     processor = processor_class(extractor, tokenizer)
     config = _config(config_class, paths, parts.tensors, beats_settings, processor, lora_alpha, qformer_heads)
-    _refuse_unmarked(network_class, parts.tensors["checkpoint"])
+    lacking = [name for name in _TABLES if name not in parts.tensors["checkpoint"]]
+    if family == "timeaudio" and lacking:  # its markers were trained: it would write times with rows of zeros
+        raise ValueError(f"checkpoint: it lacks {', '.join(lacking)}, which hold the rows of TimeAudio's marker tokens")
     return put_together(
         target,
         network_class,
@@ -205,10 +207,3 @@ def _with_new_rows(value: Tensor, rows: int) -> Tensor:
     if value.shape[0] >= rows:
         return value
     return torch.cat([value, value.new_zeros(rows - value.shape[0], value.shape[1])])
-
-
-def _refuse_unmarked(network_class: type, trained: dict[str, Tensor]) -> None:
-    """TimeAudio's markers were trained: without their rows it would write times with rows of zeros."""
-    lacking = [name for name in _TABLES if name not in trained]
-    if network_class is TimeAudioForConditionalGeneration and lacking:
-        raise ValueError(f"checkpoint: it lacks {', '.join(lacking)}, which hold the rows of TimeAudio's marker tokens")

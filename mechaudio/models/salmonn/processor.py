@@ -68,7 +68,10 @@ class SalmonnProcessor(ClipProcessor):
             sizes: Settings of the config that say how many audio tokens a clip makes, by default the released ones.
         """
         self.sizes: dict[str, Any] = dict(sizes or {})
-        self._config = _config_of(self.config_class, self.sizes, feature_extractor)
+        positions = 1500 if feature_extractor is None else feature_extractor.nb_max_frames // 2
+        self._config = self.config_class(
+            audio_config={"max_source_positions": positions}, beats_config=BeatsConfig(), **self.sizes
+        )
         _write_tokens_as_released(tokenizer, self.added)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or TEMPLATE)
 
@@ -119,11 +122,6 @@ class TimeAudioProcessor(SalmonnProcessor):
 
     config_class = TimeAudioConfig
     added = ("[PAD]", *(f"<a_{digit}>" for digit in range(10)), *(f"<f_{digit}>" for digit in range(10)))
-
-
-def _config_of(config_class: type[SalmonnConfig], sizes: dict[str, Any], extractor: Any) -> SalmonnConfig:
-    positions = 1500 if extractor is None else extractor.nb_max_frames // 2
-    return config_class(audio_config={"max_source_positions": positions}, beats_config=BeatsConfig(), **sizes)
 
 
 def _write_tokens_as_released(tokenizer: Any, added: Sequence[str]) -> None:
