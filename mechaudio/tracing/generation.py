@@ -101,8 +101,10 @@ def _joined_steps(
         shape_of = next(cache for cache in there if cache is not None)
         caches = []
         for cache, rows in zip(there, groups, strict=True):
-            kept = {key: value.new_zeros((len(rows), *value.shape[1:])) for key, value in shape_of.items()}
-            caches.append(Cache(depth, kept) if cache is None else cache)
+            if cache is None:
+                zeros = {key: value.new_zeros((len(rows), *value.shape[1:])) for key, value in shape_of.items()}
+                cache = Cache(depth, zeros)
+            caches.append(cache)
         joined.append(join_caches(caches, groups, model.adapter, prompts, Cache(depth)))
     return tuple(joined)
 
