@@ -289,11 +289,7 @@ def _render(processor: Any, adapter: Adapter, turns: Sequence[Turn], words: Sequ
 
 
 def _filled_in(processor: Any, turns: Sequence[Turn], messages: Sequence[Any], **options: Any) -> Any:
-    """The chat template of a processor, filled in.
-
-    Raises:
-        ValueError: It does not take these turns.
-    """
+    """The chat template of a processor, filled in; refused where it does not take these turns."""
     try:
         return processor.apply_chat_template(messages, **options)
     except Exception as error:

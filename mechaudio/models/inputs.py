@@ -206,11 +206,7 @@ def _refuse_unmarked_padding(model: OpenedModel, inputs: Mapping[str, Any]) -> N
 
 
 def _refuse_foreign(model: OpenedModel, batch: PromptBatch) -> None:
-    """A batch is for every model that reads the same token ids: the same network opened twice, or its fine-tuned kin.
-
-    Raises:
-        ValueError: Another family, placeholder, number of token ids or vocabulary.
-    """
+    """A batch is for every model that reads the same token ids: one network opened twice, or its fine-tuned kin."""
     adapter = model.adapter
     advice = "Make a batch for it: ma.prompt(model, questions)"
     if batch.family != adapter.family:

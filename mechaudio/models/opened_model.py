@@ -20,14 +20,11 @@ class OpenedModel(Protocol):
     @property
     def network(self) -> Any:
         """The network."""
-        ...
 
     @property
     def processor(self) -> Any:
         """Its processor."""
-        ...
 
     @property
     def adapter(self) -> Adapter:
         """The facts about its class."""
-        ...

@@ -121,9 +121,6 @@ class OutputProjection:
 
         A plain linear layer is cut into slices; any other module (of low rank, quantised, offloaded) is called once for
         every head, and once for its bias.
-
-        Raises:
-            HookPointError: What the projection receives cannot be shared out among the heads.
         """
         if not self.n_heads or received.shape[-1] % self.n_heads:
             raise HookPointError(

@@ -63,11 +63,7 @@ def _filled(rows: Sequence[list[int]]) -> list[list[int]]:
 
 
 def request(exchange: Exchange, site: Site, rows: Rows) -> Site:
-    """Ask one layer's attention for these query rows in the run under way.
-
-    Returns:
-        The site at these rows only.
-    """
+    """Ask one layer's attention for these query rows in the run under way, and return the site at these rows only."""
     if in_tower(site.name):
         raise ValueError(
             f"at() counts positions of the prompt, and {site.address} has frames of the tower: read it whole and take "
