@@ -121,7 +121,7 @@ def _rounded(model: AudioLM) -> dict[str, Site]:
     }
 
 
-def _together(*keeps: Mapping[str, Callable[[Any], None]]) -> dict[str, Callable[[Any], None]]:
+def _together(*keeps: Mapping[str, Callable[[Any], None]]) -> dict[str, Callable[[Any], Any]]:
     """All that is kept, where several may be at a location."""
     every = {location: [each[location] for each in keeps if location in each] for each in keeps for location in each}
     return {location: lambda served, calls=calls: [call(served) for call in calls] for location, calls in every.items()}

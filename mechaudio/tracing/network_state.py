@@ -126,7 +126,10 @@ class NetworkState:
                     "{} is compiled, and edits would not reach what was compiled: run it uncompiled "
                     "(module._compiled_call_impl = None undoes module.compile())"
                 )
-            elif not any(type(module.__dict__.get(name)) is Controller for name in ("forward", "_old_forward")):
+            elif (
+                type(module.__dict__.get("forward")) is not Controller
+                and type(module.__dict__.get("_old_forward")) is not Controller
+            ):
                 why = (
                     "the forward of {} was replaced after the network was opened, and nothing of it is seen any more: "
                     "put it back, or replace it before the network is opened"

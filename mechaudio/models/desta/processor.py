@@ -123,7 +123,12 @@ class DestaProcessor(ClipProcessor):
             ValueError: Another sampling rate or kind of tensors, or other numbers of clips, transcripts and
                 placeholders.
         """
-        options = {"audio_kwargs": audio_kwargs, "padding": padding, "return_tensors": return_tensors, **kwargs}
+        options: dict[str, Any] = {
+            "audio_kwargs": audio_kwargs,
+            "padding": padding,
+            "return_tensors": return_tensors,
+            **kwargs,
+        }
         return super().__call__(text, audio, transcripts=transcripts, **options)
 
     def _audio(self, clips: list[np.ndarray]) -> dict[str, Tensor]:
