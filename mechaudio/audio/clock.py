@@ -86,10 +86,8 @@ class TokenClock(Shown):
             ValueError: For a number below 1, or more tokens than samples in a chunk.
         """
         count = np.arange(_positive("n_tokens", n_tokens) + 1, dtype=np.int64)
-        samples, tokens = (
-            _positive("samples_per_chunk", samples_per_chunk),
-            _positive("tokens_per_chunk", tokens_per_chunk),
-        )
+        samples = _positive("samples_per_chunk", samples_per_chunk)
+        tokens = _positive("tokens_per_chunk", tokens_per_chunk)
         if tokens > samples:
             raise ValueError(
                 f"a token hears at least one sample, got {n_of(tokens, 'token')} for {n_of(samples, 'sample')}"
@@ -165,9 +163,8 @@ class TokenClock(Shown):
         first, last = float(self.edges[0] / self.sample_rate), float(self.edges[-1] / self.sample_rate)
         if not first <= time < last:
             raise ValueError(f"no audio token hears {time} s: there are {self._covered()}")
-        sample = min(
-            round(time * self.sample_rate), int(self.edges[-1]) - 1
-        )  # the end itself rounds past the last token
+        # The end itself rounds past the last token.
+        sample = min(round(time * self.sample_rate), int(self.edges[-1]) - 1)
         return int(np.searchsorted(self.edges, sample, side="right")) - 1
 
     def _index(self, token: SupportsIndex) -> int:

@@ -41,11 +41,8 @@ def ogg_damage(file: BufferedIOBase) -> str:
         if page[:4] != OGG_PAGE or len(page) < OGG_HEAD:
             if is_last:
                 return ""  # a tag behind the last page
-            return (
-                f"holds {n_of(len(data) - at, 'byte')} outside its pages"
-                if page[:4] != OGG_PAGE
-                else "has no last page"
-            )
+            outside = f"holds {n_of(len(data) - at, 'byte')} outside its pages"
+            return outside if page[:4] != OGG_PAGE else "has no last page"
         n_segments = page[26]
         size = OGG_HEAD + n_segments + sum(page[OGG_HEAD : OGG_HEAD + n_segments])
         if at + size > len(data):

@@ -109,11 +109,8 @@ def aimed_at(batch: PromptBatch, words: Sequence[tuple[str, str | None, bool | N
     """
     if not any(words):
         return batch
-    aims, questions, choice_ids = (
-        list(batch.aims or [None] * batch.n_rows),
-        list(batch.questions),
-        list(batch.choice_ids),
-    )
+    aims = list(batch.aims or [None] * batch.n_rows)
+    questions, choice_ids = list(batch.questions), list(batch.choice_ids)
     for row, wanted in enumerate(words):
         if wanted is None:
             continue

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from tokenizers import AddedToken
-from torch.nn import functional
 
+from mechaudio.models.features import to_the_largest
 from mechaudio.models.kimi.network import MEL_FRAMES
 from mechaudio.models.own_classes import ClipProcessor
 
@@ -112,11 +112,10 @@ class KimiAudioProcessor(ClipProcessor):
         codes = [
             extractor(own, sampling_rate=rate, return_tensors="pt", **settings)["input_features"] for own in windows
         ]
-        widest = max(own.shape[-1] for own in codes)
         return {
             "input_features": made["input_features"],
             "input_features_mask": made["attention_mask"],
-            "code_features": torch.cat([functional.pad(own, (0, widest - own.shape[-1])) for own in codes]),
+            "code_features": to_the_largest(codes),
         }
 
     @property

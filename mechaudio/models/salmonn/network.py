@@ -22,6 +22,7 @@ from transformers import GenerationMixin, LlamaForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from mechaudio.models.features import to_the_largest
 from mechaudio.models.network import Network
 from mechaudio.models.own_classes import SoundWithThePrompt, WordsOfDecoder, prompt_given, with_sound
 from mechaudio.models.salmonn.beats import Beats, BeatsAttention, SharedTable
@@ -293,8 +294,7 @@ class TimeAudioForConditionalGeneration(SalmonnForConditionalGeneration):
             for clip in self.windows(**features):
                 read, before = self.read(clip)
                 made.append(self._weights(read, before, clip))
-        shape = [max(weights.shape[axis] for weights in made) for axis in (0, 1)]
-        return torch.stack([functional.pad(w, (0, shape[1] - w.shape[1], 0, shape[0] - w.shape[0])) for w in made])
+        return to_the_largest([weights[None] for weights in made])
 
     def _weights(self, read: Tensor, before: Tensor, windows: Tensor) -> Float[Tensor, "token window"]:
         layer, sizes = self.speech_Qformer.bert.encoder.layer[-1], self.config
