@@ -195,17 +195,15 @@ def _encode(
     written = [turn.with_clips(clips) for turn in turns]
     transcripts = transcripts_of(model, question, [samples for samples, _ in sampled], condition)
     encoded = encode(model.processor, adapter, written, question.letters, transcripts)
+    sounds = []
     for sound, (samples, _) in zip(encoded.sounds, sampled, strict=True):
         if sound.n_tokens == 0:
             raise too_short(owner, len(samples), adapter)
-    if condition in ("silence", NO_TRANSCRIPT):
-        silent = [
-            replace(sound, features=silent_features(model, owner, len(samples), sound.n_tokens))
-            for sound, (samples, _) in zip(encoded.sounds, sampled, strict=True)
-        ]
-        encoded = replace(encoded, sounds=tuple(silent))
-    sounds = tuple(replace(s, features=merged(model, s.features)) for s in encoded.sounds)
-    encoded = replace(encoded, sounds=sounds)
+        features = sound.features
+        if condition in ("silence", NO_TRANSCRIPT):
+            features = silent_features(model, owner, len(samples), sound.n_tokens)
+        sounds.append(replace(sound, features=merged(model, features)))
+    encoded = replace(encoded, sounds=tuple(sounds))
     seconds = tuple(len(samples) / adapter.sampling_rate for samples, _ in sampled)
     return _Row(turns, joined(turns), encoded, sum((lost for _, lost in sampled), 0.0), seconds)
 
