@@ -29,14 +29,41 @@ Part = Literal["decoder", "encoder"]
 #: positions per prompt.
 Rows = Where
 
-#: Inside a layer, in the order of computation.
-LAYER_POINTS: tuple[str, ...] = (
-    "resid_pre", "q", "k", "v", "scores", "pattern", "mass", "z", "result", "attn_out", "resid_mid",
-    "mlp_post", "mlp_out", "resid_post",
-)  # fmt: skip
-ATTENTION_POINTS: tuple[str, ...] = ("q", "k", "v", "scores", "pattern", "mass", "z", "result")
+#: Inside a layer, in the order of computation -> shape and meaning.
+_IN_LAYER: dict[str, tuple[str, str]] = {
+    "resid_pre": ("batch position d_model", "the residual stream before the layer"),
+    "q": ("batch position head d_head", "queries, after the rotary embedding"),
+    "k": ("batch position kv_head d_head", "keys, after the rotary embedding, one per key-value head"),
+    "v": ("batch position kv_head d_head", "values, one per key-value head"),
+    "scores": ("batch head query key", "scaled query-key products before the softmax; `-inf` where a key is masked"),
+    "pattern": ("batch head query key", "attention weights, after the softmax"),
+    "mass": (
+        "batch head query group",
+        "share of attention on each group of keys, for every query, without a score matrix; read only",
+    ),
+    "z": ("batch position head d_head", "each head's output, before the output projection"),
+    "result": (
+        "batch position head d_model",
+        "what each head gives: z times its slice of the output projection, without the bias",
+    ),
+    "attn_out": ("batch position d_model", "what attention adds to the residual stream"),
+    "resid_mid": ("batch position d_model", "the residual stream right behind what attention added"),
+    "mlp_post": ("batch position d_mlp", "the MLP's neurons: what goes into its down projection"),
+    "mlp_out": ("batch position d_model", "what the MLP adds to the residual stream"),
+    "resid_post": ("batch position d_model", "the residual stream after the layer"),
+}
 #: Once in a forward pass; `audio.` ones belong to the tower.
-MODEL_POINTS: tuple[str, ...] = ("audio.final_norm", "projector_out", "embed", "final_norm", "logits")
+_IN_MODEL: dict[str, tuple[str, str]] = {
+    "audio.final_norm": ("clip token d_model", "the tower's output after its last norm"),
+    "projector_out": ("clip token d_model", "one vector per audio token, as it enters the decoder"),
+    "embed": ("batch position d_model", "the decoder's input embeddings, audio vectors put in"),
+    "final_norm": ("batch position d_model", "the last residual stream, normalised"),
+    "logits": ("batch position vocab", "next-token logits"),
+}
+SHAPES: dict[str, str] = {name: shape for name, (shape, _) in (_IN_LAYER | _IN_MODEL).items()}
+MEANINGS: dict[str, str] = {name: meaning for name, (_, meaning) in (_IN_LAYER | _IN_MODEL).items()}
+LAYER_POINTS, MODEL_POINTS = tuple(_IN_LAYER), tuple(_IN_MODEL)
+ATTENTION_POINTS: tuple[str, ...] = ("q", "k", "v", "scores", "pattern", "mass", "z", "result")
 #: Those whose second-to-last axis is made of query rows.
 ROW_POINTS: tuple[str, ...] = ("scores", "pattern")
 #: Those that are computed for somebody who asks, and only at the rows or positions that are asked for.
@@ -48,39 +75,6 @@ _TRANSFORMER_LENS = {
     "ln_final": "final_norm", "unembed": "logits", "audio_projector": "projector_out", "projector": "projector_out",
     "out": "", "mlp.post": "mlp_post",
 }  # fmt: skip
-
-SHAPES: dict[str, str] = {
-    "resid_pre": "batch position d_model", "q": "batch position head d_head", "k": "batch position kv_head d_head",
-    "v": "batch position kv_head d_head", "scores": "batch head query key", "pattern": "batch head query key",
-    "mass": "batch head query group", "z": "batch position head d_head", "result": "batch position head d_model",
-    "attn_out": "batch position d_model",
-    "resid_mid": "batch position d_model", "mlp_post": "batch position d_mlp", "mlp_out": "batch position d_model",
-    "resid_post": "batch position d_model",
-    "audio.final_norm": "clip token d_model", "projector_out": "clip token d_model", "embed": "batch position d_model",
-    "final_norm": "batch position d_model", "logits": "batch position vocab",
-}  # fmt: skip
-
-MEANINGS: dict[str, str] = {
-    "resid_pre": "the residual stream before the layer",
-    "q": "queries, after the rotary embedding",
-    "k": "keys, after the rotary embedding, one per key-value head",
-    "v": "values, one per key-value head",
-    "scores": "scaled query-key products before the softmax; `-inf` where a key is masked",
-    "pattern": "attention weights, after the softmax",
-    "mass": "share of attention on each group of keys, for every query, without a score matrix; read only",
-    "z": "each head's output, before the output projection",
-    "result": "what each head gives: z times its slice of the output projection, without the bias",
-    "attn_out": "what attention adds to the residual stream",
-    "resid_mid": "the residual stream right behind what attention added",
-    "mlp_post": "the MLP's neurons: what goes into its down projection",
-    "mlp_out": "what the MLP adds to the residual stream",
-    "resid_post": "the residual stream after the layer",
-    "audio.final_norm": "the tower's output after its last norm",
-    "projector_out": "one vector per audio token, as it enters the decoder",
-    "embed": "the decoder's input embeddings, audio vectors put in",
-    "final_norm": "the last residual stream, normalised",
-    "logits": "next-token logits",
-}
 
 
 @dataclass(frozen=True)
