@@ -22,10 +22,6 @@ TAU = 2 * np.pi
 Wave = Float[np.ndarray, " samples"]
 
 
-def _seconds_since_repeat(t: Wave, period: float) -> Wave:
-    return np.remainder(t, period)
-
-
 def _filtered_noise(t: Wave, rng: np.random.Generator, response: Callable[[Wave], Wave]) -> Wave:
     frequencies = np.fft.rfftfreq(len(t), 1 / SAMPLE_RATE)
     return np.fft.irfft(np.fft.rfft(rng.standard_normal(len(t))) * response(frequencies), n=len(t))
@@ -53,20 +49,20 @@ def _siren(t: Wave, rng: np.random.Generator) -> Wave:
 
 def _beep(t: Wave, rng: np.random.Generator) -> Wave:
     period, pitch = rng.uniform(0.25, 0.5), rng.uniform(800, 1400)
-    since = _seconds_since_repeat(t, period)
+    since = np.remainder(t, period)
     return np.sin(TAU * pitch * t) * _step((period / 2 - since) * 400) * (1 - np.exp(-since * 300))
 
 
 def _chirp(t: Wave, rng: np.random.Generator) -> Wave:
     period, pitch = rng.uniform(0.2, 0.35), rng.uniform(2300, 3300)
-    since = _seconds_since_repeat(t, period)
+    since = np.remainder(t, period)
     phase = since / (0.7 * period)
     return np.sin(TAU * pitch * since * (1 + 0.45 * phase)) * np.sin(np.pi * np.clip(phase, 0, 1)) ** 2
 
 
 def _swoop(t: Wave, rng: np.random.Generator) -> Wave:
     period, pitch = rng.uniform(0.5, 0.9), rng.uniform(1700, 2400)
-    since, fall = _seconds_since_repeat(t, period), 1.9 / period
+    since, fall = np.remainder(t, period), 1.9 / period
     return np.sin(TAU * pitch / fall * (1 - np.exp(-fall * since))) * (1 - np.exp(-since * 200))
 
 
@@ -85,7 +81,7 @@ def _cricket(t: Wave, rng: np.random.Generator) -> Wave:
 
 
 def _click(t: Wave, rng: np.random.Generator) -> Wave:
-    since = _seconds_since_repeat(t, rng.uniform(0.12, 0.25))
+    since = np.remainder(t, rng.uniform(0.12, 0.25))
     return np.clip(rng.standard_normal(len(t)), -2, 2) * np.exp(-since * 300)
 
 
@@ -96,7 +92,7 @@ def _motor(t: Wave, rng: np.random.Generator) -> Wave:
 
 
 def _pluck(t: Wave, rng: np.random.Generator) -> Wave:
-    since, pitch = _seconds_since_repeat(t, rng.uniform(0.35, 0.7)), rng.uniform(250, 520)
+    since, pitch = np.remainder(t, rng.uniform(0.35, 0.7)), rng.uniform(250, 520)
     return sum(np.sin(TAU * k * pitch * since) / k * np.exp(-3 * k * since) for k in range(1, 7))
 
 

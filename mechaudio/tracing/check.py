@@ -276,13 +276,9 @@ def _additions(model: AudioLM, part: str, layer: int) -> Iterator[tuple[Site | N
             first = added == "attn_out" and "resid_mid" in sites
             behind = sites["resid_mid"] if first else _end(model, stack, part, layer)
             kept = stack.keeps(gap, model.network, layer)
+            kept = kept.float().cpu() if isinstance(kept, Tensor) else kept  # as `keep` has the streams
             more = gap in stack.between and gap not in stack.gates
-            yield None if more else sites.get(before, sites["resid_pre"]), _as_kept(kept), sites[added], behind
-
-
-def _as_kept(number: float | Tensor) -> float | Tensor:
-    """Turn a number into what `keep` makes of the streams that it is multiplied with."""
-    return number.float().cpu() if isinstance(number, Tensor) else number
+            yield None if more else sites.get(before, sites["resid_pre"]), kept, sites[added], behind
 
 
 def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:

@@ -101,7 +101,7 @@ def _saves(node: ast.AST) -> bool:
     """Return whether a piece of the block that holds no other statement marks something with `save`."""
     if not isinstance(node, ast.stmt) or hasattr(node, "body"):
         return False
-    return any(_named(part) == "save" for part in ast.walk(node) if isinstance(part, (ast.Attribute, ast.Name)))
+    return any("save" in (getattr(part, "attr", ""), getattr(part, "id", "")) for part in ast.walk(node))
 
 
 def _changes_outside(node: ast.AST, around: Mapping[str, Any]) -> bool:
@@ -127,7 +127,3 @@ def _root(node: ast.AST) -> str:
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def _named(node: ast.Attribute | ast.Name) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id
