@@ -179,9 +179,9 @@ def read_parts(
         ValueError: A file cannot be read without running code from it, is cut off, or holds what has no place.
     """
     parts = Parts(files, {}, {})
-    for part, own in files.items():
-        tensors = inside(part, read_weights(part, own))
-        parts.tensors[part], parts.left_out[part] = _sorted_out(part, tensors, places[part], own, unused)
+    for part, paths in files.items():
+        tensors = inside(part, read_weights(part, paths))
+        parts.tensors[part], parts.left_out[part] = _sorted_out(part, tensors, places[part], paths, unused)
     return parts
 
 

@@ -138,7 +138,7 @@ def token_clock(
     return ScatteredClock.from_windows(windows, timing.samples, sampling_rate, why=why)
 
 
-def heard(
+def tokens_that_hear(
     adapter: Adapter, positions: Sequence[int], seconds: float | None, merging: Float[Tensor, "token window"] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...], TokenClock]:
     """Find which audio tokens hear a clip, which hear what it was filled up with, and when the former are.
@@ -182,7 +182,7 @@ def audio_spans(
     for sound, length in zip(sounds, seconds, strict=True):
         of_clip, first = positions[first : first + sound.n_tokens], first + sound.n_tokens
         merging = None if adapter.merging is None else sound.features.get(adapter.merging)
-        hearing, filled, clock = heard(adapter, of_clip, length, None if merging is None else merging[0])
+        hearing, filled, clock = tokens_that_hear(adapter, of_clip, length, None if merging is None else merging[0])
         clips.append(hearing)
         clocks.append(clock)
         padding += filled

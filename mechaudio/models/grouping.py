@@ -93,7 +93,7 @@ def part_of(adapter: Adapter, batch: PromptBatch, rows: list[int]) -> PromptBatc
         batch,
         inputs=inputs,
         spans={name: tuple(positions[row] for row in rows) for name, positions in batch.spans.items()},
-        **{name: tuple(own[row] for row in rows) for name in per_row if (own := getattr(batch, name))},
+        **{name: tuple(values[row] for row in rows) for name in per_row if (values := getattr(batch, name))},
     )
 
 

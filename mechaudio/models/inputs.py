@@ -19,7 +19,7 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.batch import PromptBatch, TokenTexts
-from mechaudio.models.clips import audio_tower, bands_of, heard, tokens_of_features
+from mechaudio.models.clips import audio_tower, bands_of, tokens_of_features, tokens_that_hear
 from mechaudio.models.features import to_the_largest, unmerged
 from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_call
@@ -328,7 +328,7 @@ def _timed(
     elif clip is not None and mask is not None and adapter.mask_counts != "tokens":
         hop = adapter.timing.hop if adapter.mask_counts == "frames" else 1
         seconds = int(mask[clip].sum()) * hop / adapter.sampling_rate
-    hearing, filled, clock = heard(adapter, positions, seconds or None, merging)
+    hearing, filled, clock = tokens_that_hear(adapter, positions, seconds or None, merging)
     return hearing, filled, (clock,)
 
 

@@ -172,7 +172,7 @@ class ClipProcessor(ProcessorMixin):
         """The network's inputs of some clips."""
         raise NotImplementedError
 
-    def _in_place_of(self, clips: list[np.ndarray], heard: dict[str, Tensor], words: Any) -> list[list[int]]:
+    def _in_place_of(self, clips: list[np.ndarray], sound: dict[str, Tensor], words: Any) -> list[list[int]]:
         """The ids that stand for each clip, from its inputs and its transcript."""
         raise NotImplementedError
 
@@ -205,17 +205,17 @@ class ClipProcessor(ProcessorMixin):
             raise ValueError(
                 f"clips are at {self._rate} Hz and tensors PyTorch's, got {rate} Hz and {return_tensors!r}"
             )
-        one = isinstance(audio, np.ndarray) and audio.ndim == 1
-        clips = [np.asarray(clip, dtype=np.float32) for clip in ([audio] if one else () if audio is None else audio)]
-        heard = self._audio(clips) if clips else {}
+        single = isinstance(audio, np.ndarray) and audio.ndim == 1
+        clips = [np.asarray(clip, dtype=np.float32) for clip in ([audio] if single else () if audio is None else audio)]
+        sound = self._audio(clips) if clips else {}
         if text is None:
-            return BatchFeature(heard)
-        ids = self._with_clips(text, self._in_place_of(clips, heard, kwargs.get("transcripts")))
-        return BatchFeature({**left_padded(ids, padding, self._padding_id), **heard})
+            return BatchFeature(sound)
+        ids = self._with_clips(text, self._in_place_of(clips, sound, kwargs.get("transcripts")))
+        return BatchFeature({**left_padded(ids, padding, self._padding_id), **sound})
 
     def _with_clips(self, text: str | Sequence[str], clips: Sequence[list[int]]) -> list[list[int]]:
         texts = [text] if isinstance(text, str) else list(text)
-        wanted = sum(one.count(self.audio_token) for one in texts)
+        wanted = sum(each.count(self.audio_token) for each in texts)
         if wanted != len(clips):
             raise ValueError(
                 f"the texts have {wanted} placeholders {self.audio_token!r} for {n_of(len(clips), 'clip')}"

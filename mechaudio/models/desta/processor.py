@@ -135,7 +135,7 @@ class DestaProcessor(ClipProcessor):
         made = self.feature_extractor(clips, sampling_rate=self._rate, return_tensors="pt")
         return {"input_features": made["input_features"]}
 
-    def _in_place_of(self, clips: list[np.ndarray], _heard: dict[str, Tensor], words: Any) -> list[list[int]]:
+    def _in_place_of(self, clips: list[np.ndarray], _sound: dict[str, Tensor], words: Any) -> list[list[int]]:
         """Audio tokens, and the transcript, tokenised apart."""
         words = [" "] * len(clips) if words is None else list(words)
         if len(words) != len(clips):

@@ -92,7 +92,7 @@ class KimiAudioProcessor(ClipProcessor):
             written += _START[turn["role"]] + "".join(spoken) + end + _MESSAGE_END
         return written + (_START["assistant"] if kwargs.get("add_generation_prompt") else "")
 
-    def _in_place_of(self, clips: list[np.ndarray], _heard: dict[str, torch.Tensor], _words: Any) -> list[list[int]]:
+    def _in_place_of(self, clips: list[np.ndarray], _sound: dict[str, torch.Tensor], _words: Any) -> list[list[int]]:
         samples = self.feature_extractor.hop_length * MEL_FRAMES
         counts = [sum(-(-len(window) // samples) for window in self._windows(clip)) for clip in clips]
         return [[self.audio_token_id] * count for count in counts]

@@ -80,8 +80,8 @@ class SalmonnProcessor(ClipProcessor):
         """Length of the longest clip that is taken, in seconds."""
         return self._config.max_seconds
 
-    def _in_place_of(self, _clips: list[np.ndarray], heard: dict[str, torch.Tensor], _words: Any) -> list[list[int]]:
-        frames = heard["input_features_mask"].sum(-1).tolist() if heard else []
+    def _in_place_of(self, _clips: list[np.ndarray], sound: dict[str, torch.Tensor], _words: Any) -> list[list[int]]:
+        frames = sound["input_features_mask"].sum(-1).tolist() if sound else []
         return [[self.audio_token_id] * self._config.n_audio_tokens(count) for count in frames]
 
     def _audio(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
