@@ -143,12 +143,7 @@ class Stack(Shown):
         return (self.layers,)
 
     def list_at(self, path: str, first: int) -> Stack:  # noqa: ARG002 - there is one list
-        """One of the lists as a stack of its own.
-
-        Args:
-            path: Its path.
-            first: How many layers the lists before it have.
-        """
+        """One of the lists as a stack of its own."""
         return self
 
     @property

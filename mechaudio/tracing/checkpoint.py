@@ -46,12 +46,6 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def read_network(adapter: Adapter, where: str, hub: dict[str, Any], options: dict[str, Any]) -> Network:
     """Build the adapter's class and fill it from the safetensors of a checkpoint.
 
-    Args:
-        adapter: The facts about the class.
-        where: A hub id or a folder.
-        hub: What to read and how: `revision`, `cache_dir` and so on.
-        options: Further keywords of `from_pretrained`.
-
     Returns:
         The network, all of whose tensors come from the checkpoint; ties and what the class itself declares to be made
         anew aside.
