@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from mechaudio.models.stack import End, InBlocks, Stack
 from mechaudio.models.stack_kinds import (
@@ -40,6 +40,7 @@ __all__ = [
     "InBlocks",
     "MixedStack",
     "Noise",
+    "OpenedModel",
     "RoundedTower",
     "Stack",
     "TokenTiming",
@@ -357,6 +358,29 @@ class Adapter(Shown):
         if self.no_questions is not None:
             said = (f"`ma.prompt` takes no questions for it: {self.no_questions}", *said)
         return said
+
+
+@runtime_checkable
+class OpenedModel(Protocol):
+    """A network together with what prompts for it are made with; an `AudioLM` is one.
+
+    Attributes:
+        network: A network of a class of transformers, or of one that was registered.
+        processor: Its processor, None if only dicts of model inputs are given.
+        adapter: The facts about the class.
+    """
+
+    @property
+    def network(self) -> Any:
+        """The network."""
+
+    @property
+    def processor(self) -> Any:
+        """Its processor."""
+
+    @property
+    def adapter(self) -> Adapter:
+        """The facts about its class."""
 
 
 def _imported(path: str) -> Any:

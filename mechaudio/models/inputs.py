@@ -17,7 +17,7 @@ from torch.utils.data import get_worker_info
 
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
-from mechaudio.models.adapter import Adapter
+from mechaudio.models.adapter import Adapter, OpenedModel
 from mechaudio.models.batch import PromptBatch, TokenTexts
 from mechaudio.models.clips import audio_tower, bands_of, tokens_of_features, tokens_that_hear
 from mechaudio.models.features import to_the_largest, unmerged
@@ -25,7 +25,6 @@ from mechaudio.models.grouping import without_excess
 from mechaudio.models.hearing import audio_token_id, refuse_deaf_call
 from mechaudio.models.keywords import inputs_of, refuse_unknown, tensors_of
 from mechaudio.models.network import Network, device_of
-from mechaudio.models.opened_model import OpenedModel
 
 _GOES_ON = "it grows with every run, so that the same call twice would give two answers: give the whole prompt"
 #: What a forward pass takes beside prompts, and why it is no part of one.

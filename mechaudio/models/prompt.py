@@ -15,14 +15,13 @@ import torch
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.stored import opened
-from mechaudio.models.adapter import Adapter
+from mechaudio.models.adapter import Adapter, OpenedModel
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import EncodedPrompt, encode
 from mechaudio.models.clips import audio_spans, by_name, samples_of, too_short
 from mechaudio.models.features import refuse_changed_torch, stack_features
 from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
-from mechaudio.models.opened_model import OpenedModel
 from mechaudio.models.padding import with_positions
 from mechaudio.models.processor import refuse_foreign_processor
 from mechaudio.models.silence import silent_features

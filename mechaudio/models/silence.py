@@ -11,14 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from mechaudio.arguments import n_of
-from mechaudio.models.adapter import Adapter
+from mechaudio.models.adapter import Adapter, OpenedModel
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.chat import Sound, encode_alone
 from mechaudio.models.clips import audio_spans, by_name
 from mechaudio.models.features import refuse_changed_torch, stack_features
 from mechaudio.models.hearing import audio_token_id
 from mechaudio.models.inputs import merged, place
-from mechaudio.models.opened_model import OpenedModel
 
 #: How many lengths of silence are kept for each processor.
 _KEPT = 4

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mechaudio.models.adapter import OpenedModel
 from mechaudio.models.inputs import vocabulary_of
-from mechaudio.models.opened_model import OpenedModel
 
 
 def token_id(model: OpenedModel, token: str | int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechaudio.arguments import n_of
-from mechaudio.models.opened_model import OpenedModel
+from mechaudio.models.adapter import OpenedModel
 from mechaudio.notices import warn
 from mechaudio.question import NO_TRANSCRIPT, AudioQuestion
 
