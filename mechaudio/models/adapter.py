@@ -381,6 +381,7 @@ class OpenedModel(Protocol):
     @property
     def adapter(self) -> Adapter:
         """The facts about its class."""
+        ...
 
 
 def _imported(path: str) -> Any:

@@ -140,6 +140,8 @@ class ClipProcessor(ProcessorMixin):
     tokenizer: Any
     #: Arguments of the constructor that are saved beside its parts.
     saved: ClassVar[tuple[str, ...]] = ()
+    #: The network's inputs that it makes of clips.
+    makes: ClassVar[tuple[str, ...]] = ()
     #: Settings of the tokenizer for prompts.
     tokenizing: ClassVar[dict[str, Any]] = {}
 
@@ -158,6 +160,11 @@ class ClipProcessor(ProcessorMixin):
     def audio_token_id(self) -> int:
         """The placeholder's id."""
         return self.tokenizer.convert_tokens_to_ids(self.audio_token)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The inputs that it makes."""
+        return ["input_ids", "attention_mask", *self.makes]
 
     @property
     def _rate(self) -> int:

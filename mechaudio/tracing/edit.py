@@ -76,6 +76,7 @@ class Intervention(Protocol):
 
     def edits(self, model: AudioLM, batch: PromptBatch) -> Iterable[Edit | ScoreEdit]:
         """The changes it makes to this model on these prompts."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

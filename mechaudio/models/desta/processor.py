@@ -8,7 +8,7 @@ line.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -35,7 +35,7 @@ class DestaProcessor(ClipProcessor):
 
     audio_token = AUDIO_TOKEN
     saved = ("chat_template", "n_queries")
-    model_input_names: ClassVar = ["input_ids", "attention_mask", "input_features"]
+    makes = ("input_features",)
     whisper_tokenizer: Any
     chat_template: str | None
 

@@ -37,13 +37,7 @@ class KimiAudioProcessor(ClipProcessor):
     """
 
     audio_token = AUDIO_TOKEN
-    model_input_names: ClassVar = [
-        "input_ids",
-        "attention_mask",
-        "input_features",
-        "input_features_mask",
-        "code_features",
-    ]
+    makes = ("input_features", "input_features_mask", "code_features")
     tokenizing: ClassVar = {"add_special_tokens": False}
 
     def __init__(self, feature_extractor: Any = None, tokenizer: Any = None, chat_template: str | None = None):

@@ -7,7 +7,7 @@ stands behind it are tokenised apart, each as a text of its own with a space in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,15 +43,7 @@ class SalmonnProcessor(ClipProcessor):
 
     audio_token = AUDIO_TOKEN
     saved = ("chat_template", "sizes")
-    model_input_names: ClassVar = [
-        "input_ids",
-        "attention_mask",
-        "input_features",
-        "filterbank_features",
-        "input_features_mask",
-        "audio_samples",
-    ]
-    _rate = RATE
+    makes = ("input_features", "filterbank_features", "input_features_mask", "audio_samples")
     config_class: type[SalmonnConfig] = SalmonnConfig
     #: Tokens that lie between the vocabulary of Llama and the placeholder, in order.
     added: tuple[str, ...] = ("[PAD]",)
@@ -79,6 +71,10 @@ class SalmonnProcessor(ClipProcessor):
     def max_audio_len(self) -> float:
         """Length of the longest clip that is taken, in seconds."""
         return self._config.max_seconds
+
+    @property
+    def _rate(self) -> int:
+        return RATE
 
     def _in_place_of(self, _clips: list[np.ndarray], sound: dict[str, torch.Tensor], _words: Any) -> list[list[int]]:
         frames = sound["input_features_mask"].sum(-1).tolist() if sound else []
