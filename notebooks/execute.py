@@ -63,7 +63,7 @@ class Forked(LocalProvisioner):
 
 def serve(options: list[str], folder: str) -> None:
     """Be a kernel, in a loop of its own."""
-    signal.set_wakeup_fd(-1)  # the loop of the process that executes would take this one's signals for its own, and stop
+    signal.set_wakeup_fd(-1)  # the loop of the process that executes would take signals to this one for its own
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     asyncio.set_event_loop(asyncio.new_event_loop())
