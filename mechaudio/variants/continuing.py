@@ -101,7 +101,7 @@ def continued(
         if exchange.step >= 0:
             return served
         exchange.step = 0
-        (cache,) = given.values()  # `why_not_continued` refuses a generation that keeps no keys and values
+        (cache,) = given.values()
         for layer in range(model.n_layers):
             parts = zip(*(end.keys_and_values(layer, batch.n_positions) for end in ends), strict=True)
             cache.update(*(torch.cat(part) for part in parts), layer)
@@ -114,16 +114,6 @@ def continued(
         exchange.change(f"{ROOT}.skip", hand_over)
         written = write(model, _repeated(model, batch, len(ends)), max_new_tokens)
     return [_to_the_end(tokens, end_tokens(model.network)) for tokens in written.split(batch.n_rows)]
-
-
-def why_not_continued(model: AudioLM) -> str | None:
-    """Why the network's `generate` cannot go on from where prompts ended; `None` where it can."""
-    settings = model.network.generation_config
-    if settings.use_cache is False:
-        return "the network's generation settings keep no keys and values: use_cache is False"
-    if settings.prefill_chunk_size is not None:
-        return "the network's generation settings cut prompts into chunks: prefill_chunk_size is set"
-    return None
 
 
 def _repeated(model: AudioLM, batch: PromptBatch, times: int) -> dict[str, Any]:

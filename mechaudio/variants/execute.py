@@ -24,7 +24,7 @@ from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import chunk_bytes, memory_of
 from mechaudio.tracing.run import groups_apart, run
 from mechaudio.variants.clean_run import CleanRun
-from mechaudio.variants.continuing import continued, ends_of, why_not_continued
+from mechaudio.variants.continuing import continued, ends_of
 from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, fitting, parts_of, plan
 from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
 from mechaudio.variants.stacked import Stacked
@@ -154,8 +154,7 @@ class _Work:
 def _jobs(work: _Work) -> list[Job]:
     """Share variants and prompts out to jobs whose keys and values fit."""
     model, batch, variants = work.model, work.batch, work.variants
-    why = why_not_continued(model) if work.max_new_tokens is not None else None
-    why = why or why_not_shared(model)
+    why = why_not_shared(model)
     if work.clean is not None and work.clean.prefix is not None and why is None:
         return [(work.rows, list(variants), None)]
     groups = groups_apart(model, batch)
