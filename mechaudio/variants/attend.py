@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Changes scores or patterns, `[b, head, v, p, key]`, in place.
-WeightChange = Callable[[Tensor], None]
+#: Changes what is there of all variants in place: scores or patterns, `[b, head, v, p, key]`, or values by position.
+InPlace = Callable[[Tensor], None]
 #: From so many positions on, a variant is given keys and values of its own, which a fused kernel can take.
 _MANY = 32
 
@@ -49,8 +49,8 @@ class Changes:
         careful: Whether they may leave a query without any key, or show it a masked one.
     """
 
-    scores: Sequence[WeightChange] = ()
-    pattern: Sequence[WeightChange] = ()
+    scores: Sequence[InPlace] = ()
+    pattern: Sequence[InPlace] = ()
     careful: bool = False
 
 

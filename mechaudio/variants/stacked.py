@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -18,8 +20,12 @@ from mechaudio.tracing.effects import Shares
 from mechaudio.tracing.formulas import Block, apply_to_chosen
 from mechaudio.tracing.hook_points import ROW_POINTS
 from mechaudio.tracing.requests import Change as Apply
-from mechaudio.variants.attend import Changes, WeightChange
+from mechaudio.tracing.sites import Site
+from mechaudio.variants.attend import Changes, InPlace
 from mechaudio.variants.plan import Chunk
+
+#: Changes that are made together, each with the place of its variant.
+Members = Sequence[tuple[int, Change]]
 
 
 class Stacked:
@@ -39,38 +45,28 @@ class Stacked:
         `dtype` is that of the network; `known` holds what was worked out for these prompts, for chunks to share.
         """
         self.batch, self.chunk, self.behind, self._known = batch, chunk, behind, known
-        device = batch.inputs["input_ids"].device
-        self.shares = Shares(batch.n_rows, len(chunk.variants), device)
-        # Each change comes with the place of its variant; of weights, those that can be made together lie together.
-        of_positions: dict[str, list[tuple[int, Any, Change]]] = defaultdict(list)
-        of_weights: dict[tuple[Any, ...], list[tuple[int, Change]]] = defaultdict(list)
+        self._device, self._careful = batch.inputs["input_ids"].device, False
+        self._exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
+        self.shares = Shares(batch.n_rows, len(chunk.variants), self._device)
+        alike: dict[tuple[Any, ...], list[tuple[int, Change]]] = defaultdict(list)
         for place, variant in enumerate(chunk.variants):
             turns = Counter[str]()
             for change in variant.changes:
-                location, edit = change.site.location, change.scores and change.scores.edit
-                if change.site.name in ROW_POINTS:
-                    turns[location] += 1
-                    alike = (place,) if edit is None else (type(edit.formula), *where_of(edit))
-                    of_weights[(turns[location], location, *alike)].append((place, change))
-                else:
-                    of_positions[location].append((place, self._index(place, change), change))
-        self.edits = {location: _changer(made, batch.n_rows, device) for location, made in of_positions.items()}
-        formulas = [
-            [change.scores and change.scores.edit.formula for _, change in alike] for alike in of_weights.values()
-        ]
-        self._careful = any(formula is None or isinstance(formula, Block) for formula, *_ in formulas)
-        exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
-        numbers = [0.0 if formula is None else formula.strength for alike in formulas for formula in alike]
-        strengths = torch.tensor(numbers, dtype=exact).to(device, non_blocking=True).split(list(map(len, formulas)))
-        self._weights: dict[str, list[WeightChange]] = defaultdict(list)
+                turns[change.site.location] += 1
+                alike[(turns[change.site.location], change.site.location, *_kind(place, change))].append(
+                    (place, change)
+                )
+        self._made: dict[str, list[InPlace]] = defaultdict(list)
+        self.edits: dict[str, Apply] = {}
         # changes that a variant makes in one place come after one another
-        by_turn = sorted(zip(of_weights.items(), strengths, strict=True), key=lambda alike: alike[0][0][0])
-        for ((_, location, *_), alike), strength in by_turn:
-            self._weights[location].append(self._together(alike, strength))
+        for (_, location, *_), members in sorted(alike.items(), key=lambda group: group[0][0]):
+            self._made[location].append(self._together(members))
+            if (site := members[0][1].site).name not in ROW_POINTS:
+                self.edits[location] = partial(_edit, site, self._made[location])
 
     def changes_at(self, attention: str) -> Changes:
         """The changes of scores and of patterns in an attention module."""
-        scores, pattern = (self._weights.get(f"{attention}.{point}", ()) for point in ("scores", "pattern"))
+        scores, pattern = (self._made.get(f"{attention}.{point}", ()) for point in ("scores", "pattern"))
         return Changes(scores, pattern, self._careful)
 
     def changes_in(self, layer: int, points: Collection[str]) -> bool:
@@ -78,38 +74,55 @@ class Stacked:
         sites = (change.site for variant in self.chunk.variants for change in variant.changes)
         return any(site.layer == layer and site.name in points for site in sites)
 
-    def _index(self, place: int, change: Change) -> tuple[Any, Any]:
-        """Index a variant's positions among all: slices, if they are the same in every prompt."""
-        if change.site.name == "final_norm":  # only the last position of each variant gets there
-            place += self.behind > 0
-            return slice(None), slice(place, place + 1)
-        moved = self.behind + (place + 1) * self.chunk.n_positions - self.batch.n_positions
+    def _places(self, place: int, change: Change) -> list[list[int]]:
+        """Per prompt, where in what is served the positions are that a variant changes."""
+        n, first = self.chunk.n_positions, self.behind + place * self.chunk.n_positions
+        if change.site.name in ROW_POINTS:  # weights of one variant have its own query rows
+            first = 0
+        elif change.site.name == "final_norm":  # only the last position of each variant gets there
+            first = place + (self.behind > 0) + 1 - n
+        moved = first + n - self.batch.n_positions
         rows = change.positions_in(self.batch.n_rows, self.batch.n_positions)
-        positions = [[position + moved for position in row] for row in rows]
-        first, last = positions[0][0], positions[0][-1]
-        if all(row == list(range(first, last + 1)) for row in positions):
-            return slice(None), slice(first, last + 1)
-        return torch.arange(len(positions))[:, None], torch.tensor(positions)
+        return [[position + moved for position in row] for row in rows]
 
-    def _together(self, members: Sequence[tuple[int, Change]], strength: Tensor) -> WeightChange:
+    def _together(self, members: Members) -> InPlace:
         """Make one change of those that variants make alike in one place."""
-        places, change = [place for place, _ in members], members[0][1]
-        n, n_positions, bound = self.chunk.n_positions, self.batch.n_positions, change.scores
-        first = n_positions - n
-        if bound is None:
-            rows = change.positions_in(self.batch.n_rows, n_positions)
-            return _by_function(change, places[0], torch.tensor([list(row) for row in rows]) - first)
-        known, where = self._known, (n, where_of(bound.edit))
+        place, change = members[0]
+        if change.scores is not None:
+            return self._of_scores(members)
+        if len(members) > 1:
+            at = [self._places(place, change)[0][0] for place, change in members]
+            return _adding(at, [change.adds for _, change in members if change.adds], self._device)
+        index = _index(self._places(place, change))
+
+        def change_weights(weights: Tensor) -> None:
+            by_query = weights[:, :, place].transpose(1, 2)
+            by_query[index] = change.on(by_query[index].transpose(1, 2).clone()).transpose(1, 2)
+
+        def change_values(values: Tensor) -> None:
+            values[index] = change.on(values[index].clone())
+
+        self._careful |= change.site.name in ROW_POINTS
+        return change_weights if change.site.name in ROW_POINTS else change_values
+
+    def _of_scores(self, members: Members) -> InPlace:
+        """Change scores by a formula, with the strength of each variant."""
+        places, bound, n = [place for place, _ in members], members[0][1].scores, self.chunk.n_positions
+        assert bound is not None, "a formula for scores is bound to prompts"
+        known, where, formula = self._known, (n, where_of(bound.edit)), bound.edit.formula
         if where not in known:
-            active = bound.active([range(first, n_positions)] * self.batch.n_rows, n_positions)
+            rows = range(self.batch.n_positions - n, self.batch.n_positions)
+            active = bound.active([rows] * self.batch.n_rows, self.batch.n_positions)
             measured = active[:, None, None, :, None] & bound.heads[:, None, None, None]
             chosen = measured & bound.chosen[:, None, None, None]
             if bound.rows is None:  # attention is measured at the last query then
                 measured = measured & (torch.arange(n, device=measured.device) == n - 1)[:, None]
             known[where] = chosen, (chosen & measured) / measured.sum((1, 2, 3, 4), keepdim=True)
         index = slice(places[0], places[-1] + 1) if len(places) == places[-1] + 1 - places[0] else torch.tensor(places)
-        formula, strength = bound.edit.formula, strength[:, None, None]
+        numbers = [change.scores.edit.formula.strength for _, change in members if change.scores]
+        strength = torch.tensor(numbers, dtype=self._exact)[:, None, None].to(self._device, non_blocking=True)
         blind = n > 1 or isinstance(formula, Block)
+        self._careful |= isinstance(formula, Block)
 
         def change_scores(scores: Tensor) -> None:
             chosen, share = (part.to(scores.device) for part in known[where])
@@ -121,79 +134,52 @@ class Stacked:
         return change_scores
 
 
-def _by_function(change: Change, place: int, queries: Tensor) -> WeightChange:
-    """A function of the user for the scores or the pattern of one variant, at query rows of each prompt."""
-    prompts = torch.arange(len(queries))[:, None]
+def _kind(place: int, change: Change) -> tuple[Hashable, ...]:
+    """What changes of several variants have in common that are made together; its own place, for one made alone.
 
-    def change_weights(weights: Tensor) -> None:
-        by_query = weights[:, :, place].transpose(1, 2)
-        part = by_query[prompts, queries].transpose(1, 2)
-        by_query[prompts, queries] = change.on(part.clone()).transpose(1, 2)
-
-    return change_weights
-
-
-def _changer(changes: Sequence[tuple[int, Any, Change]], n_prompts: int, device: torch.device) -> Apply:
-    """Make all changes at one site, each with the place of its variant and its positions.
-
-    Vectors that are added at one position by variants that change nothing else there are added all together; others act
-    one by one, in the order given.
+    Scores are changed by one formula with many strengths. Vectors are added at one position of each variant.
     """
-    site, per_variant = changes[0][2].site, Counter(place for place, _, _ in changes)
-    added = {
-        place: (index[1].start, change.adds)
-        for place, index, change in changes
-        if change.adds is not None and per_variant[place] == 1
-        if isinstance(index[1], slice) and index[1].stop - index[1].start == 1
-    }
-    together = added if len(added) > 1 else {}
-    others = [(index, change) for place, index, change in changes if place not in together]
-    add_to = _adding(list(together.values()), n_prompts, device) if together else None
-
-    def apply(served: Any) -> Any:
-        whole = site.take(served).clone()
-        if add_to is not None:
-            add_to(whole)
-        for index, change in others:
-            whole[index] = change.on(whole[index].clone())
-        return site.swap(served, whole)
-
-    return apply
+    if change.scores is not None:
+        return (type(change.scores.edit.formula), *where_of(change.scores.edit))
+    if change.adds is not None and len(set(chain.from_iterable(change.positions or ()))) == 1:
+        return (Add,)
+    return (place,)
 
 
-def _adding(added: Sequence[tuple[int, Add]], n_prompts: int, device: torch.device) -> Callable[[Tensor], None]:
-    """Add vectors of many variants, each at the place that comes with it, to a value in place.
+def _index(places: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+    """Index places of each prompt: slices, if they follow one another and are the same in every prompt."""
+    first, last = places[0][0], places[0][-1]
+    if all(row == list(range(first, last + 1)) for row in places):
+        return slice(None), slice(first, last + 1)
+    return torch.arange(len(places))[:, None], torch.tensor(places)
 
-    Variants that differ in strength alone share their vectors. Everything is brought to the device at once.
-    """
-    parts: dict[Hashable, tuple[int, Tensor]] = {}
-    changes, n_vectors = [change for _, change in added], 0
-    which, at, numbers = list[int](), list[int](), list[float]()
-    for place, change in added:
-        vectors, n = change.vectors, len(change.heads or (0,))
-        key = (vectors.data_ptr(), vectors.shape, vectors.stride(), n)
-        if key not in parts:
-            parts[key] = n_vectors, vectors.reshape(-1, n, vectors.shape[-1]).expand(n_prompts, -1, -1)
-            n_vectors += n
-        which += range(parts[key][0], parts[key][0] + n)
-        at += [place] * n
-        numbers += [change.strength] * n
-    every, strengths = [part for _, part in parts.values()], torch.tensor(numbers, dtype=torch.float64)
-    together = device if any(part.device.type != "cpu" for part in every) else torch.device("cpu")
-    widest = max(part.shape[-1] for part in every)
-    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])) for part in every]
-    moved = [_moved(tensor, device) for tensor in (torch.cat(padded, dim=1), torch.tensor(which), torch.tensor(at))]
 
-    def add_to(value: Tensor) -> None:
-        exact = torch.promote_types(value.dtype, torch.float32)  # a strength is not to be rounded before it is used
-        vectors, which, at = (_moved(tensor, value.device) for tensor in moved)
-        picked = vectors.to(value.dtype).index_select(1, which).to(exact)
-        added = (picked * _moved(strengths.to(exact), value.device)[:, None]).to(value.dtype)
-        if changes[0].heads is None:
-            value[:, at] += added
-            return
-        heads = [head for change in changes for head in change.heads_of(value)]
-        value[:, at, _moved(torch.tensor(heads), value.device)] += added[..., : value.shape[-1]]
+def _edit(site: Site, made: Sequence[InPlace], served: Any) -> Any:
+    """Make all changes at one site, in their order."""
+    values = site.take(served).clone()
+    for change in made:
+        change(values)
+    return site.swap(served, values)
+
+
+def _adding(at: list[int], added: Sequence[Add], device: torch.device) -> InPlace:
+    """Add vectors of many variants, each at a place of its own; everything is brought to the device at once."""
+    vectors = [change.vectors.reshape(-1, len(change.heads or (0,)), change.vectors.shape[-1]) for change in added]
+    n_heads, n_prompts = torch.tensor([part.shape[1] for part in vectors]), max(map(len, vectors))
+    together = device if any(part.device.type != "cpu" for part in vectors) else torch.device("cpu")
+    widest = max(part.shape[-1] for part in vectors)
+    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])).expand(n_prompts, -1, -1) for part in vectors]
+    strengths = torch.tensor([change.strength for change in added], dtype=torch.float64)
+    parts = (torch.cat(padded, dim=1), torch.tensor(at).repeat_interleave(n_heads))
+    moved = [_moved(part, device) for part in parts]
+
+    def add_to(values: Tensor) -> None:
+        exact = torch.promote_types(values.dtype, torch.float32)  # a strength is not to be rounded before it is used
+        vectors, at = (_moved(part, values.device) for part in moved)
+        times = _moved(strengths.to(exact).repeat_interleave(n_heads), values.device)[:, None]
+        products = (vectors.to(values.dtype).to(exact) * times).to(values.dtype)[..., : values.shape[-1]]
+        heads = [head for change in added if change.heads is not None for head in change.heads_of(values)]
+        values[(slice(None), at, *([_moved(torch.tensor(heads), values.device)] if heads else []))] += products
 
     return add_to
 
