@@ -36,7 +36,7 @@ JOURNEYS: dict[str, tuple[str, tuple[str, ...]]] = {
             "mechaudio.interventions.sweep:sweep",
             "mechaudio.variants.execute:carry_out",
             "mechaudio.tracing.bind:bind",
-            "mechaudio.variants.plan:plan",
+            "mechaudio.variants.plan:variant_of",
             "mechaudio.variants.shared:first_pass",
             "mechaudio.tracing.exchange:Exchange",
             "mechaudio.tracing.effects:Effects",

@@ -121,12 +121,11 @@ def clean_run(model: AudioLM, batch: Inputs, *, record: Sequence[str | HookPoint
     if why is not None:
         out = run(model, prompts, record=points, logits="last")
         return CleanRun(model, prompts, out.logits[:, -1], out.cache, None, why)
-    cache = Cache(model.site_map.depth)
+    cache, prefix = Cache(model.site_map.depth), Prefix(prompts, 1, keeps=True)  # variants of the last position come
 
-    def prepare() -> tuple[list[Stacked], int]:
+    def prepare() -> tuple[Stacked, Prefix]:
         register(model, prompts, points, (), lambda: cache)
-        nobody = Stacked(prompts, Chunk((), 1), model.network.dtype, prompts.n_positions, {})
-        return [nobody], 1  # variants of the last position are yet to come
+        return Stacked(prompts, Chunk((), 1), model.network.dtype, prompts.n_positions, {}), prefix
 
-    logits, _, prefix = first_pass(model, prompts, prepare)
+    logits = first_pass(model, prompts, prepare)
     return CleanRun(model, prompts, logits[:, 0], cache, prefix)

@@ -25,7 +25,7 @@ from mechaudio.tracing.memory import chunk_bytes, memory_of
 from mechaudio.tracing.run import groups_apart, run
 from mechaudio.variants.clean_run import CleanRun
 from mechaudio.variants.continuing import continued, ends_of
-from mechaudio.variants.plan import Chunk, Plan, Sizes, Variant, chunks_of, fitting, parts_of, plan
+from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, fitting, parts_of, variant_of
 from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
 from mechaudio.variants.stacked import Stacked
 from mechaudio.variants.tower_replay import TowerReplay
@@ -95,7 +95,8 @@ def carry_out(
     # are written, they share one half: the other is for what went through, and for what new tokens continue from.
     share = memory_of(model, memory) / (2 if max_new_tokens is None else 4)
     rows, lists = list(range(batch.n_rows)), dict(enumerate(variants))
-    whole = _Work(model, batch, rows, lists, share, max_new_tokens, clean)
+    usable = None if clean is None or clean.prefix is None else clean
+    whole = _Work(model, batch, rows, lists, share, max_new_tokens, usable)
     jobs = _jobs(whole)
     what, total = "sweep" if max_new_tokens is None else "generate", sum(len(indices) for _, indices, _ in jobs)
     with bar(what=what, unit="variants", total=total, progress=progress) as drawn:
@@ -116,6 +117,7 @@ class _Work:
         max_new_tokens: How many tokens are written; `None` for logits.
         clean: The clean run of the prompts, where it is there already.
         known: What was worked out for interventions on these prompts, for others to share.
+        alone: Why some of the variants run one by one, as far as it is known.
     """
 
     model: AudioLM
@@ -126,6 +128,7 @@ class _Work:
     max_new_tokens: int | None
     clean: CleanRun | None
     known: dict[Hashable, Any] = field(default_factory=dict)
+    alone: dict[int, str] = field(default_factory=dict)
 
     def part(self, rows: list[int], variants: list[int]) -> _Work:
         """Some of all variants on some of all prompts."""
@@ -133,29 +136,57 @@ class _Work:
         if rows != self.rows:
             batch = part_of(self.model.adapter, batch, rows)
             lists = {index: interventions_of_rows(interventions, rows) for index, interventions in lists.items()}
-        return replace(self, batch=batch, rows=rows, variants=lists, known={})
+        return replace(self, batch=batch, rows=rows, variants=lists, known={}, alone={})
 
     @cached_property
     def sizes(self) -> Sizes:
         return Sizes.of(self.model, self.batch)
 
-    def outcome(self, variants: list[int], **made: Any) -> Outcome:
-        return Outcome(self.batch, self.rows, variants, **made)
+    @cached_property
+    def planned(self) -> list[Variant]:
+        """The variants, as far as they are known before anything runs."""
+        kept = None if self.clean is None else self.prefix.n_positions
+        bound = {index: bind(self.model, self.batch, each, self.known) for index, each in self.variants.items()}
+        return [variant_of(index, changes, self.sizes, kept) for index, changes in bound.items()]
 
-    def room(self, part: float = 1.0) -> float:
-        """Bytes for a chunk: a part of the share, and no more than makes it faster."""
-        share = part * self.share
-        return share if self.max_new_tokens is not None else chunk_bytes(self.model, 2 * share)
+    @cached_property
+    def early(self) -> list[Variant]:
+        """Those that change something before the decoder."""
+        return [variant for variant in self.planned if variant.early]
+
+    @cached_property
+    def chunks(self) -> list[Stacked]:
+        """The others; the first chunk runs along with the prompts, if they have yet to run."""
+        first, *others = list(self.chunks_of([each for each in self.planned if not each.early])) or [Chunk((), 1)]
+        return [self.stacked(first, self.batch.n_positions if self.clean is None else 0), *map(self.stacked, others)]
+
+    @cached_property
+    def prefix(self) -> Prefix:
+        if self.clean is not None and self.clean.prefix is not None:
+            return self.clean.prefix
+        later = [self.sizes.n_positions - variant.start for variant in self.early]
+        n_kept = max([*later, *(stacked.chunk.n_positions for stacked in self.chunks)])
+        return Prefix(self.batch, n_kept, keeps=bool(later) or len(self.chunks) > 1)
+
+    def chunks_of(self, variants: Sequence[Variant], part: float = 1.0) -> Iterator[Chunk]:
+        """Those that share, as many together as fit into a part of `share` and run faster so; note the others."""
+        self.alone.update({each.index: each.why for each in variants if each.why is not None})
+        writes, share = self.max_new_tokens is not None, part * self.share
+        budget = share if writes else chunk_bytes(self.model, 2 * share)
+        return chunks_of([each for each in variants if each.why is None], self.sizes, budget, cached=writes)
 
     def stacked(self, chunk: Chunk, behind: int = 0) -> Stacked:
         return Stacked(self.batch, chunk, self.model.network.dtype, behind, self.known)
+
+    def outcome(self, variants: list[int], **made: Any) -> Outcome:
+        return Outcome(self.batch, self.rows, variants, **made)
 
 
 def _jobs(work: _Work) -> list[Job]:
     """Share variants and prompts out to jobs whose keys and values fit."""
     model, batch, variants = work.model, work.batch, work.variants
     why = why_not_shared(model)
-    if work.clean is not None and work.clean.prefix is not None and why is None:
+    if work.clean is not None and why is None:
         return [(work.rows, list(variants), None)]
     groups = groups_apart(model, batch)
     if why is not None:
@@ -193,58 +224,39 @@ def _one_by_one(work: _Work, whys: Mapping[int, str]) -> Iterator[Outcome]:
 
 def _shared(work: _Work) -> Iterator[Outcome]:
     """Run the variants that share what comes before their first change, and then one by one those that cannot."""
-    model, batch, before = work.model, work.batch, work.clean and work.clean.prefix
-    writes, cache = work.max_new_tokens is not None, DynamicCache()
-    planned = list[Plan]()
-
-    def prepare() -> tuple[list[Stacked], int]:
-        bound = {index: bind(model, batch, interventions, work.known) for index, interventions in work.variants.items()}
-        kept = None if before is None else before.n_positions
-        planned.append(plan(bound, work.sizes, work.room(), kept=kept, cached=writes))
-        first, *others = planned[0].chunks or [Chunk((), 1)]
-        along = work.stacked(first, batch.n_positions if before is None else 0)
-        later = (work.sizes.n_positions - variant.start for variant in planned[0].early)
-        return [along, *map(work.stacked, others)], max(later, default=0)
-
-    if work.clean is None or before is None:
-        logits, chunks, prefix = first_pass(model, batch, prepare, cache if writes else None)
+    model, batch, n_new, cache = work.model, work.batch, work.max_new_tokens, DynamicCache()
+    if work.clean is None:
+        logits = first_pass(model, batch, lambda: (work.chunks[0], work.prefix), None if n_new is None else cache)
     else:
-        logits, chunks, prefix = work.clean.logits[:, None], prepare()[0], before
+        logits = work.clean.logits[:, None]
 
     def passes() -> Iterator[tuple[Stacked, Tensor, Cache]]:
-        for stacked in chain(chunks, _behind_the_tower(work, planned[0], prefix)):
+        for stacked in chain(work.chunks, _behind_the_tower(work)):
             if stacked.behind and stacked.chunk.variants:
                 yield stacked, logits[:, 1:], cache
             elif stacked.chunk.variants:
                 behind = DynamicCache()
-                yield stacked, run_behind(model, prefix, stacked, behind if writes else None), behind
+                yield stacked, run_behind(model, work.prefix, stacked, None if n_new is None else behind), behind
 
-    if not writes:
+    if n_new is None:
         yield work.outcome([CLEAN], logits=logits[:, :1])
         for stacked, made, _ in passes():
             places = [variant.index for variant in stacked.chunk.variants]
             yield work.outcome(places, logits=made, mass=stacked.shares.mean())
     else:
-        ends, n_new = chain.from_iterable(ends_of(*each, cache) for each in passes()), work.max_new_tokens or 0
+        ends = chain.from_iterable(ends_of(*each, cache) for each in passes())
         for some in fitting(ends, batch.n_rows * (batch.n_positions + n_new) * work.sizes.keys, work.share):
-            lists = {end.variant.index: work.variants[end.variant.index] for end in some}
-            yield work.outcome(list(lists), tokens=continued(model, batch, some, list(lists.values()), n_new))
-    yield from _one_by_one(work, planned[0].alone)
+            places = [end.variant.index for end in some]
+            tokens = continued(model, batch, some, [work.variants[index] for index in places], n_new)
+            yield work.outcome(places, tokens=tokens)
+    yield from _one_by_one(work, work.alone)
 
 
-def _behind_the_tower(work: _Work, planned: Plan, prefix: Prefix) -> Iterator[Stacked]:
-    """Variants that change something before the decoder, which is computed here; why some run alone joins the plan."""
-    if not planned.early:
+def _behind_the_tower(work: _Work) -> Iterator[Stacked]:
+    """Variants that change something before the decoder, which is computed here."""
+    if not work.early:
         return
-    replay = TowerReplay(work.model, work.batch, planned.early)
-    each = work.batch.n_rows * prefix.n_positions * work.model.d_model * work.model.network.dtype.itemsize
-    for some in fitting(planned.early, each, work.share / 2 - replay.n_bytes):
-        sharing = list[Variant]()
-        for early in some:
-            variant = replay.followed(early, prefix.n_positions)
-            if isinstance(variant, str):
-                planned.alone[early.index] = variant
-            else:
-                sharing.append(variant)
-        chunks = chunks_of(sharing, work.sizes, work.room(0.5), cached=work.max_new_tokens is not None)
-        yield from map(work.stacked, chunks)
+    replay, n_kept = TowerReplay(work.model, work.batch, work.early), work.prefix.n_positions
+    each = work.batch.n_rows * n_kept * work.model.d_model * work.model.network.dtype.itemsize
+    for some in fitting(work.early, each, work.share / 2 - replay.n_bytes):
+        yield from map(work.stacked, work.chunks_of([replay.followed(variant, n_kept) for variant in some], 0.5))

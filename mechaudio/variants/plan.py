@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -78,14 +79,22 @@ class Variant:
         layer: The first layer that it changes something in; the number of layers for the final norm.
         early: What it changes before the decoder's layers, in the order given.
         embeds: Its last positions in front of the first layer, where that has been worked out and changes them.
+        why: Why it cannot share, and has to run on its own; `None` if it can.
     """
 
     index: int
-    changes: tuple[Change, ...]
-    start: int
-    layer: int
+    changes: tuple[Change, ...] = ()
+    start: int = 0
+    layer: int = 0
     early: tuple[Change, ...] = ()
     embeds: Float[Tensor, "batch position d_model"] | None = None
+    why: str | None = None
+
+    def entering(self, clean: Float[Tensor, "batch position d_model"]) -> Float[Tensor, "batch position d_model"]:
+        """Its positions in front of its first layer, given those of the clean run."""
+        if self.embeds is None:
+            return clean
+        return torch.cat([clean[:, : clean.shape[1] - self.embeds.shape[1]], self.embeds.to(clean.device)], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,75 +118,34 @@ class Chunk:
         return self.variants[self.joined(layer - 1) : self.joined(layer)]
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A plan of how variants run on prompts that run together.
-
-    Attributes:
-        chunks: Those that share; the first chunk runs along with the prompts.
-        early: Those that change something before the decoder; they are put into chunks when that has been computed.
-        alone: By their places among all, why the others run one by one.
-    """
-
-    chunks: list[Chunk]
-    early: list[Variant]
-    alone: dict[int, str]
-
-
-def plan(
-    bound: Mapping[int, Sequence[Change]],
-    sizes: Sizes,
-    budget: int | float,
-    *,
-    kept: int | None = None,
-    cached: bool = False,
-) -> Plan:
-    """Put variants, by their places among all what they change, into chunks of so many bytes.
-
-    Where the prompts ran before, that run kept the last `kept` positions. `cached` says whether keys and values of
-    variants are kept.
-    """
-    variants, alone = [], dict[int, str]()
-    for index, changes in bound.items():
-        variant = variant_of(index, changes, sizes)
-        if isinstance(variant, str):
-            alone[index] = variant
-        elif kept is not None and variant.start < sizes.n_positions - kept:
-            alone[index] = "it changes more than the last position, and a clean run keeps that one only"
-        else:
-            variants.append(variant)
-    decoder_only = [variant for variant in variants if not variant.early]
-    chunks = list(chunks_of(decoder_only, sizes, budget, cached=cached))
-    return Plan(chunks, [variant for variant in variants if variant.early], alone)
-
-
-def variant_of(index: int, bound: Sequence[Change], sizes: Sizes) -> Variant | str:
-    """A variant as it can share, or why it has to run on its own."""
-    changes, early, starts = [], [], []
-    for change in bound:
-        point = change.edit.point
-        if point.part == "encoder":
-            if change.scores is not None:
-                return f"{point.name} comes before the decoder"
-            early.append(change)
-            starts += sizes.sound
-        elif point.point not in (*LAYER_POINTS, "embed", "final_norm"):
-            return f"{point.name} lies outside the layers"
-        elif point.point == "result":
-            return "result is as wide as the residual stream for every head, and is computed for one run at a time"
-        elif point.point == "embed":
-            early.append(change)
-            starts.append(change.first_position)
-        elif point.point == "final_norm" and change.first_position < sizes.n_positions - 1:
-            return "final_norm is changed before the last position"
-        elif not change.idle:
-            changes.append(change)
+def variant_of(index: int, bound: Sequence[Change], sizes: Sizes, kept: int | None = None) -> Variant:
+    """A list of interventions as a variant; where the prompts ran before, that run kept the last `kept` positions."""
+    early = tuple(change for change in bound if change.edit.point.part == "encoder" or change.site.name == "embed")
+    changes = tuple(change for change in bound if change not in early and not change.idle)
     start, layer = extent(changes, sizes)
     if early:
-        return Variant(index, tuple(changes), min([start, *starts]), 0, tuple(early))
-    if start == layer == 0:
-        return "it changes the first position in the first layer, so nothing is left of the clean run"
-    return Variant(index, tuple(changes), start, layer)
+        heard = (sizes.sound if change.edit.point.part == "encoder" else (change.first_position,) for change in early)
+        start, layer = min([start, *chain.from_iterable(heard)]), 0
+    why = next(filter(None, (_why_alone(change, sizes) for change in bound)), None)
+    if why is None and start == layer == 0 and not early:
+        why = "it changes the first position in the first layer, so nothing is left of the clean run"
+    elif why is None and kept is not None and start < sizes.n_positions - kept:
+        why = "it changes more than the last position, and a clean run keeps that one only"
+    return Variant(index, changes, start, layer, early) if why is None else Variant(index, why=why)
+
+
+def _why_alone(change: Change, sizes: Sizes) -> str | None:
+    """Why a variant with this change has to run on its own; `None` if it need not."""
+    point = change.edit.point
+    if point.part == "encoder":
+        return None if change.scores is None else f"{point.name} comes before the decoder"
+    if point.point not in (*LAYER_POINTS, "embed", "final_norm"):
+        return f"{point.name} lies outside the layers"
+    if point.point == "result":
+        return "result is as wide as the residual stream for every head, and is computed for one run at a time"
+    if point.point == "final_norm" and change.first_position < sizes.n_positions - 1:
+        return "final_norm is changed before the last position"
+    return None
 
 
 def extent(changes: Sequence[Change], sizes: Sizes) -> tuple[int, int]:

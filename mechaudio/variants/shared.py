@@ -8,7 +8,7 @@ behind it, on their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils import _pytree as pytree
 from transformers import Cache
 
 from mechaudio.models.batch import PromptBatch
@@ -26,7 +27,6 @@ from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.sites import ROOT, HookPointError
 from mechaudio.tracing.unembedding import norm_of, unembed
 from mechaudio.variants.attend import Shared, attend
-from mechaudio.variants.plan import Variant
 from mechaudio.variants.stacked import Stacked
 
 #: Where transformers' own forward hooks come from, which only note hidden states.
@@ -77,9 +77,9 @@ class Prefix:
         if id(call.mask) not in self._masks:  # layers of one kind have one mask
             n = self.batch.n_positions
             queries = torch.arange(n - self.n_positions, n, device=key.device).expand(self.batch.n_rows, -1)
-            allowed, bias = call.allowed(queries, n, n), call.bias(queries, n)
-            mask = torch.zeros_like(allowed, dtype=key.dtype) if bias is None else bias.to(key.dtype)
-            self._masks[id(call.mask)] = call.mask, mask.masked_fill(~allowed, -torch.inf)
+            view = call.view(queries, n, n)
+            bias = torch.zeros_like(view.hidden, dtype=key.dtype) if view.bias is None else view.bias.to(key.dtype)
+            self._masks[id(call.mask)] = call.mask, bias.masked_fill(view.hidden, -torch.inf)
         if self.keeps:  # without the memory of the variants that run along
             key, value = (
                 part.clone() if part.untyped_storage().nbytes() > part.nbytes else part for part in (key, value)
@@ -91,44 +91,37 @@ class Prefix:
 
 
 def first_pass(
-    model: AudioLM, batch: PromptBatch, prepare: Callable[[], tuple[list[Stacked], int]], cache: Cache | None = None
-) -> tuple[Float[Tensor, "batch variant vocab"], list[Stacked], Prefix]:
-    """Run prompts, with the positions of the first chunk of variants behind them.
+    model: AudioLM, batch: PromptBatch, prepare: Callable[[], tuple[Stacked, Prefix]], cache: Cache | None = None
+) -> Float[Tensor, "batch variant vocab"]:
+    """Run prompts, with the positions of a chunk of variants behind them.
 
     Args:
         model: The opened model.
         batch: The prompts.
-        prepare: Gives at least one chunk, and how many positions later ones have at most. It is called once the audio
-            tower is under way, so that a GPU does not wait for it.
+        prepare: Gives the chunk, and what is to keep the states of the prompts. It is called once the audio tower is
+            under way, so that a GPU does not wait for it.
         cache: An empty cache that takes the keys and values, where new tokens shall follow. The pass is then the first
             one of the network's own `generate`, which counts positions and makes masks as it does.
 
     Returns:
-        Next-token logits at the last position, of the prompts and behind them of the first chunk; all chunks; and what
-        the others need.
+        Next-token logits at the last position, of the prompts and behind them of the chunk.
     """
-    ready: list[tuple[list[Stacked], Prefix]] = []
+    begun = list[_Pass]()
 
     def begin(served: Any) -> Any:
-        if not ready:
-            chunks, later = prepare()
-            n_kept = max(later, *(stacked.chunk.n_positions for stacked in chunks))
-            prefix = Prefix(batch, n_kept, keeps=later > 0 or len(chunks) > 1)
-            _Pass(model, chunks[0], prefix, cache)
-            ready.append((chunks, prefix))
+        if not begun:
+            begun.append(_Pass(model, *prepare(), cache))
         return served
 
     with torch.no_grad(), model.exchange.prepared(batch):
         model.exchange.on_output(model.adapter.projector, begin)
         model.exchange.on_input(model.adapter.decoder_module, begin)  # prompts without sound have no tower
         if cache is None:
-            logits = model.interleave("__call__", **batch.inputs, use_cache=False).logits
-        else:
-            normed = list[Tensor]()
-            model.exchange.watch(f"{ROOT}.{model.adapter.decoder.norm}.output", normed.append)
-            model.interleave(model.network.generate, **batch.inputs, max_new_tokens=1, **greedy(model.network))
-            logits = unembed(model, normed[0])
-    return logits, *ready[0]
+            return model.interleave("__call__", **batch.inputs, use_cache=False).logits
+        normed = list[Tensor]()
+        model.exchange.watch(f"{ROOT}.{model.adapter.decoder.norm}.output", normed.append)
+        model.interleave(model.network.generate, **batch.inputs, max_new_tokens=1, **greedy(model.network))
+        return unembed(model, normed[0])
 
 
 def run_behind(
@@ -198,9 +191,9 @@ class _Pass:
         return (torch.cat([hidden[:, behind - 1 : behind], hidden[:, behind + n - 1 :: n]], dim=1), *args), kwargs
 
     def _joined(self, layer: int, hidden: Float[Tensor, "batch position d_model"]) -> Tensor:
-        clean = self.prefix.last(hidden) if self.behind else self.prefix.resid[layer]
-        hidden, joining = hidden.to(clean.device), self.chunk.joining(layer)
-        return torch.cat([hidden, entering(joining, clean[:, -self.chunk.n_positions :])], dim=1) if joining else hidden
+        clean = (self.prefix.last(hidden) if self.behind else self.prefix.resid[layer])[:, -self.chunk.n_positions :]
+        joining = [variant.entering(clean) for variant in self.chunk.joining(layer)]
+        return torch.cat([hidden.to(clean.device), *joining], dim=1) if joining else hidden.to(clean.device)
 
     def _attend(self, layer: int, attention: str, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         n, changes, joined = self.behind, self.stacked.changes_at(attention), self.chunk.joined(layer)
@@ -219,21 +212,20 @@ class _Pass:
         """
         counting = {}
         for name, value in kwargs.items():
-            if name in _POSITION_AXES and value is not None:
-                parts, axis = value if isinstance(value, tuple) else (value,), _POSITION_AXES[name]
-                cut = tuple(self._for_all(part, axis).narrow(axis, 0, n_positions) for part in parts)
-                counting[name] = cut if isinstance(value, tuple) else cut[0]
+            if (axis := _POSITION_AXES.get(name)) is not None:
+                cut = partial(self._cut, axis, n_positions)
+                counting[name] = pytree.tree_map_only(Tensor, cut, value)
             elif isinstance(value, Tensor) and name not in (*_ON_THEIR_OWN, "hidden_states"):
                 raise HookPointError(f"a layer takes {name!r}, of which it is not known where its positions are")
         return counting
 
-    def _for_all(self, part: Tensor, axis: int) -> Tensor:
-        """Extend what counts the positions of prompts to those of all variants: layers mostly share it."""
+    def _cut(self, axis: int, n_positions: int, part: Tensor) -> Tensor:
+        """Extend what counts the positions of prompts to those of all variants, and take so many of these."""
         if id(part) not in self._counting:
             last = part.narrow(axis, part.shape[axis] - self.chunk.n_positions, self.chunk.n_positions)
             every = torch.cat([part] * (self.behind > 0) + [last] * len(self.chunk.variants), dim=axis)
-            self._counting[id(part)] = part, every
-        return self._counting[id(part)][1]
+            self._counting[id(part)] = part, every  # layers mostly share it
+        return self._counting[id(part)][1].narrow(axis, 0, n_positions)
 
 
 def why_not_shared(model: AudioLM) -> str | None:
@@ -251,17 +243,6 @@ def why_not_shared(model: AudioLM) -> str | None:
         if concerned and any(getattr(hook, "__module__", None) != _NOTING for hook in hooks):
             return f"{name or adapter.network_class} has a forward hook that is not ours"
     return None
-
-
-def entering(
-    variants: Sequence[Variant], clean: Float[Tensor, "batch position d_model"]
-) -> Float[Tensor, "batch positions d_model"]:
-    """The positions of variants in front of their first layer, given those of the clean run."""
-    parts = [clean[:, :0]]
-    for variant in variants:
-        changed = clean[:, :0] if variant.embeds is None else variant.embeds.to(clean.device)
-        parts += [clean[:, : clean.shape[1] - changed.shape[1]], changed]
-    return torch.cat(parts, dim=1)
 
 
 def _end_with_positions(model: AudioLM, wanted: slice) -> None:

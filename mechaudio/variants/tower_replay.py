@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +18,9 @@ from torch import Tensor
 from mechaudio.models.batch import PromptBatch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import Change
-from mechaudio.tracing.record import install
+from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.record import install, register
 from mechaudio.tracing.replay import Replay
 from mechaudio.variants.plan import Sizes, Variant, extent
 
@@ -49,30 +50,27 @@ class TowerReplay(Replay):
             install(self.model, self.batch, changes)
             return self._as_far_as_decoder()
 
-    def followed(self, variant: Variant, n_kept: int) -> Variant | str:
-        """A variant as it changes the last `n_kept` positions of the decoder, or why it has to run on its own."""
+    def followed(self, variant: Variant, n_kept: int) -> Variant:
+        """A variant as it changes the decoder, whose last `n_kept` positions can be changed."""
         embeds = self.embeds(variant.early)
         changed = (embeds != self.clean).any(-1).any(0).nonzero().flatten().tolist()
         start, layer = extent(variant.changes, self._sizes)
         if changed:
             variant = replace(variant, embeds=embeds[:, changed[0] :].clone())
             start, layer = min(start, changed[0]), 0
+        why = None
         if start == layer == 0:
-            return "it changes the first position, and begins before the layers, so nothing is left of the clean run"
-        if start < self._sizes.n_positions - n_kept:
-            return "it changes positions in front of those that it edits"
-        return replace(variant, start=start, layer=layer)
+            why = "it changes the first position, and begins before the layers, so nothing is left of the clean run"
+        elif start < self._sizes.n_positions - n_kept:
+            why = "it changes positions in front of those that it edits"
+        return replace(variant, start=start, layer=layer, why=why)
 
     def _as_far_as_decoder(self) -> Embeds:
-        site, kept = self.model.site_map.layers["decoder"][0]["resid_pre"], []
-
-        def keep(served: Any) -> None:
-            kept.append(site.take(served))
-            self.model.exchange.stop()
-
-        self.model.exchange.watch(site.location, keep)
+        cache = Cache(self.model.site_map.depth)
+        first = HookPoint("resid_pre", layers=[0])
+        register(self.model, self.batch, [first], (), lambda: cache, stop_after_last=True)
         self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
-        return kept[0]
+        return cache["resid_pre", 0]
 
     def _given(self, changes: Sequence[Change]) -> list[str]:
         return self.untouched([change.site for change in changes])

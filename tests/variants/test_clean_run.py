@@ -53,12 +53,12 @@ def test_a_sweep_of_it_is_the_sweep_of_the_prompts_and_runs_no_tower(toy, batch,
 
 
 def test_what_later_variants_attend_to_takes_no_memory_of_those_that_ran_along(toy, batch, monkeypatch):
-    kept, first_pass = [], execute.first_pass
+    kept, run_behind = [], execute.run_behind
     monkeypatch.setitem(memory.MOST_OF_CHUNK, "cpu", 1.0)  # every variant is a chunk of its own
-    monkeypatch.setattr(execute, "first_pass", lambda *given: kept.append(first_pass(*given)) or kept[-1])
+    monkeypatch.setattr(execute, "run_behind", lambda *given: kept.append(given) or run_behind(*given))
     ma.sweep(toy, batch, [ma.ScaleAttention(factor, queries="question") for factor in (0.5, 2.0)], progress=False)
-    ((_, chunks, prefix),) = kept
-    assert [len(stacked.chunk.variants) for stacked in chunks] == [1, 1]
+    ((_, prefix, stacked, _),) = kept  # the other one ran along
+    assert len(stacked.chunk.variants) == 1
     held = [part for shared in prefix.shared.values() for part in (shared.keys, shared.values)]
     assert len(held) == 2 * toy.n_layers
     assert prefix.n_bytes == sum(part.nbytes for part in held)

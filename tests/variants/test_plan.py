@@ -5,7 +5,7 @@ import pytest
 import mechaudio as ma
 from mechaudio.tracing.bind import Change
 from mechaudio.tracing.sites import Site
-from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, parts_of, plan, variant_of
+from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, parts_of, variant_of
 
 SIZES = Sizes(n_rows=2, n_positions=10, n_layers=4, sound=(3, 2), keys=5, streams=1, widest=50, logits=20)
 
@@ -50,7 +50,7 @@ def test_a_variant_is_the_positions_and_layers_from_its_first_change_on(changes,
     ],
 )
 def test_what_shares_nothing_is_told_why(name, layer, positions, why):
-    assert variant_of(0, [change(name, layer, positions)], SIZES).startswith(why)
+    assert variant_of(0, [change(name, layer, positions)], SIZES).why.startswith(why)
 
 
 def test_what_comes_before_the_decoder_waits_until_it_is_computed():
@@ -59,18 +59,17 @@ def test_what_comes_before_the_decoder_waits_until_it_is_computed():
     made = variant_of(0, [tower, later], SIZES)
     assert (made.start, made.layer, made.early, made.changes) == (2, 0, (tower,), (later,))
     assert variant_of(0, [embed], SIZES).start == 4
-    planned = plan({0: [tower], 1: [later], 2: [change("logits", positions=None)]}, SIZES, 1e9)
-    assert [one.index for one in planned.early] == [0]
-    assert [[one.index for one in chunk.variants] for chunk in planned.chunks] == [[1]]
-    assert planned.alone == {2: "logits lies outside the layers"}
+    alone = variant_of(0, [tower, change("logits", positions=None)], SIZES)
+    assert (alone.early, alone.why) == ((), "logits lies outside the layers")
 
 
 def test_behind_a_clean_run_that_kept_the_last_position_no_other_may_change():
-    bound = {0: [change("z", 1)], 1: [change("z", 1, ((8, 9), (9,)))]}
-    planned = plan(bound, SIZES, 1e9, kept=1)
-    assert [chunk.variants[0].index for chunk in planned.chunks] == [0]
-    assert planned.alone == {1: "it changes more than the last position, and a clean run keeps that one only"}
-    assert plan(bound, SIZES, 1e9, kept=2).alone == {}
+    last, two = [change("z", 1)], [change("z", 1, ((8, 9), (9,)))]
+    assert variant_of(0, last, SIZES, kept=1).why is None
+    assert variant_of(0, two, SIZES, kept=1).why == (
+        "it changes more than the last position, and a clean run keeps that one only"
+    )
+    assert variant_of(0, two, SIZES, kept=2).why is None
 
 
 def test_variants_of_about_as_many_positions_run_together_and_early_ones_come_first():

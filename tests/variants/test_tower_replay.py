@@ -10,7 +10,6 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import bind
 from mechaudio.variants.plan import Sizes, Variant, variant_of
-from mechaudio.variants.shared import entering
 from mechaudio.variants.tower_replay import TowerReplay
 from tests.families import FAMILIES, model_inputs, network, noise, processor, thinned
 
@@ -153,7 +152,7 @@ def test_a_variant_starts_at_the_first_position_that_it_changes(opened):
     assert (made.index, made.start, made.layer) == (7, by_row[0][token], 0)
     assert made.embeds.shape == (batch.n_rows, batch.n_positions - by_row[0][token], model.d_model)
     clean = torch.zeros(batch.n_rows, batch.n_positions, model.d_model)
-    rows = entering([made], clean)
+    rows = made.entering(clean)
     assert torch.equal(rows[:, -made.embeds.shape[1] :], made.embeds)
     assert not rows[:, : -made.embeds.shape[1]].any()
 
@@ -173,10 +172,10 @@ def test_what_leaves_nothing_to_share_says_so(opened):
     batch = as_batch(model, inputs)
     for edits in ([edited("embed")], [edited("embed"), edited("resid_post", 1)]):
         early = taken(model, batch, edits)
-        assert "nothing is left" in TowerReplay(model, batch, [early]).followed(early, batch.n_positions)
+        assert "nothing is left" in TowerReplay(model, batch, [early]).followed(early, batch.n_positions).why
     early = taken(model, batch, [edited("audio.resid_post", 0)])
     few = TowerReplay(model, batch, [early]).followed(early, 1)
-    assert few == "it changes positions in front of those that it edits"
+    assert few.why == "it changes positions in front of those that it edits"
 
 
 def test_nothing_is_left_behind_even_if_an_edit_fails(opened):
