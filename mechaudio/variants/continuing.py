@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache
@@ -119,14 +120,12 @@ def continued(
 def _repeated(model: AudioLM, batch: PromptBatch, times: int) -> dict[str, Any]:
     """Inputs of so many copies of the prompts behind one another; of the sound the shape alone, as nobody hears it."""
 
-    def copies(name: str, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        if name == model.adapter.features:
-            return value.new_zeros(()).expand(times * len(value), *value.shape[1:])
-        return value.repeat(times, *[1] * (value.ndim - 1))
+    def copies(name: str, value: Tensor) -> Tensor:
+        value = value.new_zeros(()).expand_as(value) if name == model.adapter.features else value
+        return repeat(value, "row ... -> (times row) ...", times=times)
 
-    return {name: copies(name, value) for name, value in batch.inputs.items()}
+    each = batch.inputs.items()
+    return {name: copies(name, value) if isinstance(value, Tensor) else value for name, value in each}
 
 
 def _to_the_end(tokens: Int[Tensor, "row new_token"], ends: Sequence[int]) -> Int[Tensor, "row kept"]:
