@@ -124,8 +124,8 @@ def variant_of(index: int, bound: Sequence[Change], sizes: Sizes, kept: int | No
     changes = tuple(change for change in bound if change not in early and not change.idle)
     start, layer = extent(changes, sizes)
     if early:
-        heard = (sizes.sound if change.edit.point.part == "encoder" else (change.first_position,) for change in early)
-        start, layer = min([start, *chain.from_iterable(heard)]), 0
+        starts = (sizes.sound if change.edit.point.part == "encoder" else (change.first_position,) for change in early)
+        start, layer = min([start, *chain.from_iterable(starts)]), 0
     why = next(filter(None, (_why_alone(change, sizes) for change in bound)), None)
     if why is None and start == layer == 0 and not early:
         why = "it changes the first position in the first layer, so nothing is left of the clean run"

@@ -24,7 +24,7 @@ from mechaudio.tracing.sites import Site
 from mechaudio.variants.attend import Changes, InPlace
 from mechaudio.variants.plan import Chunk
 
-#: Changes that are made together, each with the place of its variant.
+#: Changes that are made together, each with the number of its variant in the chunk.
 Members = Sequence[tuple[int, Change]]
 
 
@@ -49,13 +49,12 @@ class Stacked:
         self._exact = torch.promote_types(dtype, torch.float32)  # a factor is not to be rounded before it is used
         self.shares = Shares(batch.n_rows, len(chunk.variants), self._device)
         alike: dict[tuple[Any, ...], list[tuple[int, Change]]] = defaultdict(list)
-        for place, variant in enumerate(chunk.variants):
+        for number, variant in enumerate(chunk.variants):
             turns = Counter[str]()
             for change in variant.changes:
-                turns[change.site.location] += 1
-                alike[(turns[change.site.location], change.site.location, *_kind(place, change))].append(
-                    (place, change)
-                )
+                location = change.site.location
+                turns[location] += 1
+                alike[(turns[location], location, *_kind(number, change))].append((number, change))
         self._made: dict[str, list[InPlace]] = defaultdict(list)
         self.edits: dict[str, Apply] = {}
         # changes that a variant makes in one place come after one another
@@ -74,29 +73,29 @@ class Stacked:
         sites = (change.site for variant in self.chunk.variants for change in variant.changes)
         return any(site.layer == layer and site.name in points for site in sites)
 
-    def _places(self, place: int, change: Change) -> list[list[int]]:
+    def _places(self, number: int, change: Change) -> list[list[int]]:
         """Per prompt, where in what is served the positions are that a variant changes."""
-        n, first = self.chunk.n_positions, self.behind + place * self.chunk.n_positions
+        n, first = self.chunk.n_positions, self.behind + number * self.chunk.n_positions
         if change.site.name in ROW_POINTS:  # weights of one variant have its own query rows
             first = 0
         elif change.site.name == "final_norm":  # only the last position of each variant gets there
-            first = place + (self.behind > 0) + 1 - n
+            first = number + (self.behind > 0) + 1 - n
         moved = first + n - self.batch.n_positions
         rows = change.positions_in(self.batch.n_rows, self.batch.n_positions)
         return [[position + moved for position in row] for row in rows]
 
     def _together(self, members: Members) -> InPlace:
         """Make one change of those that variants make alike in one place."""
-        place, change = members[0]
+        number, change = members[0]
         if change.scores is not None:
             return self._of_scores(members)
         if len(members) > 1:
-            at = [self._places(place, change)[0][0] for place, change in members]
+            at = [self._places(number, change)[0][0] for number, change in members]
             return _adding(at, [change.adds for _, change in members if change.adds], self._device)
-        index = _index(self._places(place, change))
+        index = _index(self._places(number, change))
 
         def change_weights(weights: Tensor) -> None:
-            by_query = weights[:, :, place].transpose(1, 2)
+            by_query = weights[:, :, number].transpose(1, 2)
             by_query[index] = change.on(by_query[index].transpose(1, 2).clone()).transpose(1, 2)
 
         def change_values(values: Tensor) -> None:
@@ -107,7 +106,7 @@ class Stacked:
 
     def _of_scores(self, members: Members) -> InPlace:
         """Change scores by a formula, with the strength of each variant."""
-        places, bound, n = [place for place, _ in members], members[0][1].scores, self.chunk.n_positions
+        places, bound, n = [number for number, _ in members], members[0][1].scores, self.chunk.n_positions
         assert bound is not None, "a formula for scores is bound to prompts"
         known, where, formula = self._known, (n, where_of(bound.edit)), bound.edit.formula
         if where not in known:
@@ -119,8 +118,8 @@ class Stacked:
                 measured = measured & (torch.arange(n, device=measured.device) == n - 1)[:, None]
             known[where] = chosen, (chosen & measured) / measured.sum((1, 2, 3, 4), keepdim=True)
         index = slice(places[0], places[-1] + 1) if len(places) == places[-1] + 1 - places[0] else torch.tensor(places)
-        numbers = [change.scores.edit.formula.strength for _, change in members if change.scores]
-        strength = torch.tensor(numbers, dtype=self._exact)[:, None, None].to(self._device, non_blocking=True)
+        strengths = [change.scores.edit.formula.strength for _, change in members if change.scores]
+        strength = torch.tensor(strengths, dtype=self._exact)[:, None, None].to(self._device, non_blocking=True)
         blind = n > 1 or isinstance(formula, Block)
         self._careful |= isinstance(formula, Block)
 
@@ -134,8 +133,8 @@ class Stacked:
         return change_scores
 
 
-def _kind(place: int, change: Change) -> tuple[Hashable, ...]:
-    """What changes of several variants have in common that are made together; its own place, for one made alone.
+def _kind(number: int, change: Change) -> tuple[Hashable, ...]:
+    """What changes of several variants have in common that are made together; its own number, for one made alone.
 
     Scores are changed by one formula with many strengths. Vectors are added at one position of each variant.
     """
@@ -143,7 +142,7 @@ def _kind(place: int, change: Change) -> tuple[Hashable, ...]:
         return (type(change.scores.edit.formula), *where_of(change.scores.edit))
     if change.adds is not None and len(set(chain.from_iterable(change.positions or ()))) == 1:
         return (Add,)
-    return (place,)
+    return (number,)
 
 
 def _index(places: Sequence[Sequence[int]]) -> tuple[Any, Any]:
