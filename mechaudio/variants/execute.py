@@ -150,13 +150,8 @@ class _Work:
         return [variant_of(index, changes, self.sizes, kept) for index, changes in bound.items()]
 
     @cached_property
-    def early(self) -> list[Variant]:
-        """Those that change something before the decoder."""
-        return [variant for variant in self.planned if variant.early]
-
-    @cached_property
     def chunks(self) -> list[Stacked]:
-        """The others; the first chunk runs along with the prompts, if they have yet to run."""
+        """Those of the decoder alone; the first chunk runs along with the prompts, if they have yet to run."""
         first, *others = list(self.chunks_of([each for each in self.planned if not each.early])) or [Chunk((), 1)]
         return [self.stacked(first, self.batch.n_positions if self.clean is None else 0), *map(self.stacked, others)]
 
@@ -164,7 +159,7 @@ class _Work:
     def prefix(self) -> Prefix:
         if self.clean is not None and self.clean.prefix is not None:
             return self.clean.prefix
-        later = [self.sizes.n_positions - variant.start for variant in self.early]
+        later = [self.sizes.n_positions - variant.start for variant in self.planned if variant.early]
         n_kept = max([*later, *(stacked.chunk.n_positions for stacked in self.chunks)])
         return Prefix(self.batch, n_kept, keeps=bool(later) or len(self.chunks) > 1)
 
@@ -254,9 +249,10 @@ def _shared(work: _Work) -> Iterator[Outcome]:
 
 def _behind_the_tower(work: _Work) -> Iterator[Stacked]:
     """Variants that change something before the decoder, which is computed here."""
-    if not work.early:
+    early, n_kept = [variant for variant in work.planned if variant.early], work.prefix.n_positions
+    if not early:
         return
-    replay, n_kept = TowerReplay(work.model, work.batch, work.early), work.prefix.n_positions
+    replay = TowerReplay(work.model, work.batch, early)
     each = work.batch.n_rows * n_kept * work.model.d_model * work.model.network.dtype.itemsize
-    for some in fitting(work.early, each, work.share / 2 - replay.n_bytes):
+    for some in fitting(early, each, work.share / 2 - replay.n_bytes):
         yield from map(work.stacked, work.chunks_of([replay.followed(variant, n_kept) for variant in some], 0.5))

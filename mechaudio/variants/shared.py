@@ -213,8 +213,7 @@ class _Pass:
         counting = {}
         for name, value in kwargs.items():
             if (axis := _POSITION_AXES.get(name)) is not None:
-                cut = partial(self._cut, axis, n_positions)
-                counting[name] = pytree.tree_map_only(Tensor, cut, value)
+                counting[name] = pytree.tree_map_only(Tensor, partial(self._cut, axis, n_positions), value)
             elif isinstance(value, Tensor) and name not in (*_ON_THEIR_OWN, "hidden_states"):
                 raise HookPointError(f"a layer takes {name!r}, of which it is not known where its positions are")
         return counting
