@@ -151,7 +151,7 @@ class _Work:
 
     @cached_property
     def chunks(self) -> list[Stacked]:
-        """Those of the decoder alone; the first chunk runs along with the prompts, if they have yet to run."""
+        """Variants of the decoder alone; the first chunk runs along with the prompts, if they have yet to run."""
         first, *others = list(self.chunks_of([each for each in self.planned if not each.early])) or [Chunk((), 1)]
         return [self.stacked(first, self.batch.n_positions if self.clean is None else 0), *map(self.stacked, others)]
 
@@ -164,7 +164,7 @@ class _Work:
         return Prefix(self.batch, n_kept, keeps=bool(later) or len(self.chunks) > 1)
 
     def chunks_of(self, variants: Sequence[Variant], part: float = 1.0) -> Iterator[Chunk]:
-        """Those that share, as many together as fit into a part of `share` and run faster so; note the others."""
+        """Put variants that share into chunks that fit into a part of `share` and run faster so; note the others."""
         self.alone.update({each.index: each.why for each in variants if each.why is not None})
         writes, share = self.max_new_tokens is not None, part * self.share
         budget = share if writes else chunk_bytes(self.model, 2 * share)

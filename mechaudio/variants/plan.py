@@ -135,7 +135,7 @@ def variant_of(index: int, bound: Sequence[Change], sizes: Sizes, kept: int | No
 
 
 def _why_alone(change: Change, sizes: Sizes) -> str | None:
-    """Why a variant with this change has to run on its own; `None` if it need not."""
+    """Say why a variant with this change has to run on its own; `None` if it need not."""
     point = change.edit.point
     if point.part == "encoder":
         return None if change.scores is None else f"{point.name} comes before the decoder"

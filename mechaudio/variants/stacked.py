@@ -74,7 +74,7 @@ class Stacked:
         return any(site.layer == layer and site.name in points for site in sites)
 
     def _places(self, number: int, change: Change) -> list[list[int]]:
-        """Per prompt, where in what is served the positions are that a variant changes."""
+        """Find the positions that a variant changes among those that are served, per prompt."""
         n, first = self.chunk.n_positions, self.behind + number * self.chunk.n_positions
         if change.site.name in ROW_POINTS:  # weights of one variant have its own query rows
             first = 0
@@ -134,7 +134,7 @@ class Stacked:
 
 
 def _kind(number: int, change: Change) -> tuple[Hashable, ...]:
-    """What changes of several variants have in common that are made together; its own number, for one made alone.
+    """Give a key that changes of several variants share if they are made together; for one made alone, its own.
 
     Scores are changed by one formula with many strengths. Vectors are added at one position of each variant.
     """
