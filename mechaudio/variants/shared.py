@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from transformers import Cache
 
 from mechaudio.models.batch import PromptBatch
@@ -212,8 +211,9 @@ class _Pass:
         """
         counting = {}
         for name, value in kwargs.items():
-            if (axis := _POSITION_AXES.get(name)) is not None:
-                counting[name] = pytree.tree_map_only(Tensor, partial(self._cut, axis, n_positions), value)
+            if name in _POSITION_AXES and value is not None:
+                cut = partial(self._cut, _POSITION_AXES[name], n_positions)
+                counting[name] = tuple(map(cut, value)) if isinstance(value, tuple) else cut(value)
             elif isinstance(value, Tensor) and name not in (*_ON_THEIR_OWN, "hidden_states"):
                 raise HookPointError(f"a layer takes {name!r}, of which it is not known where its positions are")
         return counting
