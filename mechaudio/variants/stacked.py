@@ -165,18 +165,24 @@ def _adding(at: list[int], added: Sequence[Add], device: torch.device) -> InPlac
     """Add vectors of many variants, each at a place of its own; everything is brought to the device at once."""
     vectors = [change.vectors.reshape(-1, len(change.heads or (0,)), change.vectors.shape[-1]) for change in added]
     n_heads, n_prompts = torch.tensor([part.shape[1] for part in vectors]), max(map(len, vectors))
+    keys = [(part.data_ptr(), part.shape, part.stride()) for part in vectors]
+    distinct = dict(zip(keys, vectors, strict=True))  # variants that differ in strength alone share their vectors
+    sizes = [part.shape[1] for part in distinct.values()]
+    rows = dict(zip(distinct, torch.arange(sum(sizes)).split(sizes), strict=True))
+    which = torch.cat([rows[key] for key in keys])
     together = device if any(part.device.type != "cpu" for part in vectors) else torch.device("cpu")
-    widest = max(part.shape[-1] for part in vectors)
-    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])).expand(n_prompts, -1, -1) for part in vectors]
+    widest, parts = max(part.shape[-1] for part in vectors), distinct.values()
+    padded = [F.pad(part.to(together), (0, widest - part.shape[-1])).expand(n_prompts, -1, -1) for part in parts]
     strengths = torch.tensor([change.strength for change in added], dtype=torch.float64)
-    parts = (torch.cat(padded, dim=1), torch.tensor(at).repeat_interleave(n_heads))
-    moved = [_moved(part, device) for part in parts]
+    places = torch.tensor(at).repeat_interleave(n_heads)
+    moved = [_moved(part, device) for part in (torch.cat(padded, dim=1), which, places)]
 
     def add_to(values: Tensor) -> None:
         exact = torch.promote_types(values.dtype, torch.float32)  # a strength is not to be rounded before it is used
-        vectors, at = (_moved(part, values.device) for part in moved)
+        vectors, which, at = (_moved(part, values.device) for part in moved)
         times = _moved(strengths.to(exact).repeat_interleave(n_heads), values.device)[:, None]
-        products = (vectors.to(values.dtype).to(exact) * times).to(values.dtype)[..., : values.shape[-1]]
+        picked = vectors.to(values.dtype).index_select(1, which).to(exact)
+        products = (picked * times).to(values.dtype)[..., : values.shape[-1]]
         heads = [head for change in added if change.heads is not None for head in change.heads_of(values)]
         values[(slice(None), at, *([_moved(torch.tensor(heads), values.device)] if heads else []))] += products
 
