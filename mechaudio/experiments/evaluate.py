@@ -191,16 +191,8 @@ def evaluate(
         if out is not None:
             folder_of_answers(out)
         share = 0.5 if queries == LISTENING else None
-        listens = listen_first(
-            model,
-            questions,
-            share=share,
-            seed=seed or 0,
-            out=out,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-        )
+        running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+        listens = listen_first(model, questions, share=share, seed=seed or 0, out=out, **running)
         lists = _at_rows(lists, axes, listening_rows(listens, queries))
         warn_of_deaf(listens, [queries])
         if queries == LISTENING and listens is not None:

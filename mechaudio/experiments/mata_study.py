@@ -75,41 +75,24 @@ def mata_study(
         UserWarning: The rows that are changed carry nothing of the sound to the answers, and others do.
     """
     questions = sequence_of(questions)
-    settings = settings or MataSettings()
+    given = settings or MataSettings()
     layers = [site.layer for site in model.site_map.find(HookPoint("scores"))]
-    begun = begin(
-        model, questions, settings, study=MataStudy, out=out, batch_size=batch_size, workers=workers, progress=progress
-    )
-    given, settings = settings, begun.settings
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    settings, listens = begin(model, questions, given, study=MataStudy, out=out, **running)
     arms = mata_arms(settings, layers, model.n_layers)
 
-    def answers_to(name: str, given: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
-        return evaluate(
-            model,
-            given,
-            variants=[arm.intervention(layers) for arm in chosen],
-            out=None if out is None else Path(out) / name,
-            allow_cut=True,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-            **options,
-        )
+    def answers_to(name: str, asked: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
+        where = None if out is None else Path(out) / name
+        variants = [arm.intervention(layers) for arm in chosen]
+        return evaluate(model, asked, variants=variants, out=where, allow_cut=True, **running, **options)
 
     compared = answers_to("letters", questions, arms)
     chooses = split(compared.clean, settings)
     failed = {failure.index for failure in compared.clean.failures}
     answered = [place for place in range(len(questions)) if place not in failed]
+    measured = [questions[place] for place in answered[: settings.n_measured]]
     study = MataStudy(
-        scores=mata_scores(
-            model,
-            [questions[place] for place in answered[: settings.n_measured]],
-            alpha=settings.alpha,
-            queries=settings.queries,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-        ),
+        scores=mata_scores(model, measured, alpha=settings.alpha, queries=settings.queries, **running),
         compared=compared,
         arms=arms,
         generated=None,
@@ -122,7 +105,7 @@ def mata_study(
             for span in known_ranges(settings, layers, model.n_layers)
         ),
         settings=settings,
-        listens=begun.listens,
+        listens=listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(answered)}),
     )
     if settings.generate:

@@ -93,7 +93,7 @@ def steering_study(
             answers, and others do.
     """
     questions = sequence_of(questions)
-    settings = settings or SteeringSettings()
+    given = settings or SteeringSettings()
     ids = [question.id for question in questions]
     if not all(ids):
         raise ValueError(
@@ -101,7 +101,7 @@ def steering_study(
             "AudioQuestion(id=...)"
         )
     clips = clips_of(questions)
-    chooses = in_calibration(clips, settings.share, settings.seed)
+    chooses = in_calibration(clips, given.share, given.seed)
     choosing, reporting = np.flatnonzero(chooses).tolist(), np.flatnonzero(~chooses).tolist()
     if len(choosing) < 3 or not reporting:
         raise ValueError(
@@ -110,17 +110,8 @@ def steering_study(
         )
     # What continues from a run differs in its last bits from what runs again, and who takes a study up has no runs.
     kept = KeptRuns(0.0 if memory == 0 or out is not None else memory_of(model, memory))
-    begun = begin(
-        model,
-        questions,
-        settings,
-        study=SteeringStudy,
-        out=out,
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-    )
-    given, settings = settings, begun.settings
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    settings, listens = begin(model, questions, given, study=SteeringStudy, out=out, **running)
 
     def batches(stage: str) -> KeptBatches:
         run = asdict(settings) | {"stage": stage, "batch_size": batch_size}
@@ -132,9 +123,7 @@ def steering_study(
         queries=settings.queries,
         kept=kept,
         batches=batches("passes"),
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
+        **running,
     )
     scores = score_heads(passes.heard, seed=settings.seed)
     n_varying = int(scores.varies.sum())
@@ -161,9 +150,7 @@ def steering_study(
             variants=lambda these: aim.interventions(arms, these, others(these.ids)),
             kept=kept,
             batches=batches(stage),
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
+            **running,
         )
 
     halves = (
@@ -187,7 +174,7 @@ def steering_study(
         ids=tuple(ids),
         tasks=tuple(str(question.meta.get("task", "")) for question in questions),
         settings=settings,
-        listens=begun.listens,
+        listens=listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given) | {"n": len(ids)}),
     )
     if out is not None:

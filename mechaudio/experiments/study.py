@@ -8,9 +8,9 @@ a function of an opened model and questions that begins with `begin`, and takes 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool
@@ -52,30 +52,15 @@ def check_settings(settings: Any, *, varied: Sequence[str]) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Begun(Generic[SettingsT]):
-    """The beginning of a study.
-
-    Attributes:
-        settings: With the rows that listen in the place of `listening`.
-        listens: Which rows listen, on the half that chooses; None where no question of it could be asked.
-    """
-
-    settings: SettingsT
-    listens: WhereItListens | None
-
-
 def begin(
     model: AudioLM,
     questions: Sequence[AudioQuestion],
     settings: SettingsT,
     *,
     study: type[Result],
-    out: str | Path | None = None,
-    batch_size: int | None = None,
-    workers: int = 0,
-    progress: bool | None,
-) -> Begun[SettingsT]:
+    out: str | Path | None,
+    **running: Any,
+) -> tuple[SettingsT, WhereItListens | None]:
     """Find the rows that listen, and put them where the settings ask for them.
 
     Args:
@@ -84,9 +69,11 @@ def begin(
         settings: As they were given.
         study: The class of the study.
         out: The folder of the study, which keeps the rows for when it is taken up.
-        batch_size: Questions per forward pass; by default as many as fit.
-        workers: Processes that make prompts, as in `workers_for`.
-        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+        **running: Further arguments of `listen_first`.
+
+    Returns:
+        The settings with the rows that listen in the place of `listening`; and which rows listen, on the half that
+        chooses, None where no question of it could be asked.
 
     Raises:
         ValueError: The settings ask for rows that listen, and none is known to; or `out` holds something else.
@@ -97,16 +84,7 @@ def begin(
     known: Any = settings
     if out is not None:
         folder_of_run(out, f"a {study.__name__}", results=(study.__name__,), begins=True)
-    listens = listen_first(
-        model,
-        questions,
-        share=known.share,
-        seed=known.seed,
-        out=out,
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-    )
+    listens = listen_first(model, questions, share=known.share, seed=known.seed, out=out, **running)
 
     def named(rows: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if isinstance(rows, str):
@@ -115,7 +93,7 @@ def begin(
 
     rows = {field.name: named(getattr(known, field.name)) for field in fields(known) if field.name in ROWS}
     warn_of_deaf(listens, [each if isinstance(each, str) else "+".join(each) for each in rows.values()])
-    return Begun(replace(known, **rows), listens)
+    return replace(known, **rows), listens
 
 
 def split(clean: Evaluation, settings: Any) -> Bool[np.ndarray, " question"]:

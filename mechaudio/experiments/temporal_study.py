@@ -75,52 +75,26 @@ def temporal_study(
         UserWarning: Rows that are changed carry nothing of the sound to the answers, and others do.
     """
     questions = sequence_of(questions)
-    settings = settings or TemporalSettings()
-    refuse_rows_in_front(settings, model.adapter)
+    given = settings or TemporalSettings()
+    refuse_rows_in_front(given, model.adapter)
     captioned = all(question.caption is not None for question in questions)
-    conditions = [condition for condition in settings.conditions if captioned or "caption" not in condition]
-    begun = begin(
-        model,
-        questions,
-        settings,
-        study=TemporalStudy,
-        out=out,
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-    )
-    given, settings = settings, begun.settings
+    conditions = [condition for condition in given.conditions if captioned or "caption" not in condition]
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    settings, listens = begin(model, questions, given, study=TemporalStudy, out=out, **running)
     arms = arms_of(settings, [site.layer for site in model.site_map.find(HookPoint("scores"))])
 
     def answers_in(name: str, condition: str, **changes: Any) -> Any:
         where = None if out is None else Path(out) / name
-        return evaluate(
-            model,
-            questions,
-            condition=condition,
-            out=where,
-            seed=settings.seed,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-            **changes,
-        )
+        return evaluate(model, questions, condition=condition, out=where, seed=settings.seed, **running, **changes)
 
     compared = answers_in("audio", "audio", variants=[arm.intervention(settings.seed) for arm in arms])
     chooses = split(compared.clean, settings)
     unasked = {failure.index for failure in compared.clean.failures}
     answered = [question for index, question in enumerate(questions) if index not in unasked]
-    batches = batches_of(
-        model,
-        answered[: settings.n_attention],
-        batch_size=batch_size,
-        workers=workers,
-        what="attention",
-        progress=progress,
-    )
+    batches = batches_of(model, answered[: settings.n_attention], what="attention", **running)
     attention = attention_in(model, batches)
     study = TemporalStudy(
-        listens=begun.listens,
+        listens=listens,
         provenance=Provenance.collect(model, seed=given.seed, settings=asdict(given)),
         conditions={
             condition: compared.clean if condition == "audio" else answers_in(condition, condition)
