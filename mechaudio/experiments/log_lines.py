@@ -48,23 +48,6 @@ class Row:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the log as it was read.
-
-    Attributes:
-        row: What it says.
-        batch: Number of its batch.
-        size: Lines of that batch.
-        checksum: As far as this line.
-    """
-
-    row: Row
-    batch: int
-    size: int
-    checksum: str
-
-
 def as_line(value: Mapping[str, Any]) -> str:
     """A JSON object as one line."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
@@ -79,12 +62,6 @@ def signed(value: Mapping[str, Any], before: str) -> tuple[str, str]:
     """
     checksum = hashlib.sha256((before + as_line(value)).encode("utf-8", "surrogatepass")).hexdigest()[:_CHECKSUM]
     return as_line({**value, "checksum": checksum}), checksum
-
-
-def signed_row(row: Row, batch: int, size: int, before: str) -> tuple[str, str]:
-    """The line of a question in its batch, and its checksum."""
-    logits = [[_written(logit) for logit in one] for one in row.logits]
-    return signed(asdict(row) | {"logits": logits, "batch": batch, "of": size}, before)
 
 
 def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -112,8 +89,8 @@ def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dic
     return header, verified(place, 1, header, "")
 
 
-def read_line(place: Path, number: int, line: bytes, before: str, n_variants: int | None) -> Line:
-    """One line about a question.
+def read_line(place: Path, number: int, line: bytes, before: str, n_variants: int | None) -> tuple[Row, int, int, str]:
+    """One line about a question: what it says, the number of its batch, the lines of that, and its checksum.
 
     Args:
         place: The file, for messages.
@@ -138,7 +115,7 @@ def read_line(place: Path, number: int, line: bytes, before: str, n_variants: in
     row = Row(**value)
     if (strange := _strange_answers(row, n_variants)) is not None:
         raise ValueError(damaged(place, number, strange))
-    return Line(row, batch, size, checksum)
+    return row, batch, size, checksum
 
 
 class LinesReader:
@@ -208,14 +185,13 @@ class LogReader(LinesReader):
         rows, batch, n_bytes, checksum = list[Row](), list[Row](), 0, self.checksum
         for number, line in new:
             n_bytes += len(line) + 1
-            read = read_line(self._place, number, line, checksum, self._n_variants)
-            row, checksum = read.row, read.checksum
-            if read.batch != self._n_batches or len(batch) >= read.size:
-                raise ValueError(damaged(self._place, number, f"a line of batch {read.batch} is out of place"))
+            row, in_batch, size, checksum = read_line(self._place, number, line, checksum, self._n_variants)
+            if in_batch != self._n_batches or len(batch) >= size:
+                raise ValueError(damaged(self._place, number, f"a line of batch {in_batch} is out of place"))
             if row.index in self._answered or any(row.index == other.index and not other.error for other in batch):
                 raise ValueError(damaged(self._place, number, f"question {row.index} was answered in an earlier line"))
             batch.append(row)
-            if len(batch) == read.size:
+            if len(batch) == size:
                 self.keep_batch(batch, n_bytes, checksum)
                 rows += batch
                 batch, n_bytes = [], 0
@@ -225,7 +201,9 @@ class LogReader(LinesReader):
         """A batch as the lines that follow, and the checksum of the last."""
         lines, checksum = [], self.checksum
         for row in rows:
-            line, checksum = signed_row(row, self._n_batches, len(rows), checksum)
+            logits = [[_written(logit) for logit in one] for one in row.logits]
+            value = asdict(row) | {"logits": logits, "batch": self._n_batches, "of": len(rows)}
+            line, checksum = signed(value, checksum)
             lines.append(line)
         return "".join(lines).encode("utf-8", "surrogatepass"), checksum
 
