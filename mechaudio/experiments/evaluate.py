@@ -25,7 +25,7 @@ from mechaudio.experiments.collected import collected
 from mechaudio.experiments.evaluation import CHOSE_ROWS, Comparison, Evaluation, Failure
 from mechaudio.experiments.listening_first import listen_first, listening_rows, warn_of_deaf
 from mechaudio.experiments.run_log import Row, RunLog, folder_of_answers, run_header
-from mechaudio.experiments.stream import Words, go_through
+from mechaudio.experiments.stream import go_through
 from mechaudio.experiments.written import DEFAULT, Scores, chosen_scores
 from mechaudio.interventions.grid import Variants, grid_axes
 from mechaudio.interventions.selecting import AttentionIntervention
@@ -294,7 +294,6 @@ def _ask_all(
         workers=workers,
         look=look,
         note=clip_keys,
-        words=Words("run", "asked", "asked"),
         what=asking.condition,
         progress=progress,
     )

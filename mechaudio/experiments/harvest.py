@@ -28,7 +28,7 @@ from mechaudio.experiments.harvest_index import at_positions, chosen_positions, 
 from mechaudio.experiments.harvest_log import Harvested, HarvestLog
 from mechaudio.experiments.harvested import Harvest, stored_name
 from mechaudio.experiments.run_log import Row, digest, run_header
-from mechaudio.experiments.stream import Words, go_through
+from mechaudio.experiments.stream import go_through
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, condition_of, layout_of
 from mechaudio.provenance import Provenance
@@ -172,7 +172,6 @@ class _Harvester:
             strict=self.strict,
             workers=workers,
             note=_digest_files,
-            words=Words("harvest", "ran", "run"),
             what="harvest",
             progress=progress,
         )

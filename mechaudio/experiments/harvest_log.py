@@ -80,7 +80,7 @@ class HarvestLog(SharedLog[Harvested]):
         NotADirectoryError: There is a file in the folder's place.
     """
 
-    did = "this harvest ran"
+    did, done = "this harvest ran", "run"
 
     def __init__(self, folder: str | os.PathLike, header: Mapping[str, Any]):
         self._shards: dict[Path, list[Shard]] = defaultdict(list)

@@ -85,8 +85,9 @@ class SharedLog(Generic[Entry]):
             of the same rank.
     """
 
-    #: What the log is of, in messages.
+    #: What was done before, and could not be done to some questions, in messages.
     did: ClassVar[str]
+    done: ClassVar[str]
 
     def __init__(self, first: Path | None, reader: Callable[[Path, Mapping[str, Any]], Any], header: Mapping[str, Any]):
         self.header: dict[str, Any] = {"schema": SCHEMA, **header}
@@ -214,7 +215,7 @@ class RunLog(SharedLog[Row]):
         NotADirectoryError: If there is a file in the folder's place.
     """
 
-    did = "this run asked"
+    did, done = "this run asked", "asked"
 
     def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any], n_variants: int | None = None):
         first = None if folder is None else folder_of_answers(folder) / LOG_NAME

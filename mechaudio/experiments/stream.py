@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from mechaudio.analyses.ahead import Ahead, Waiting
 from mechaudio.analyses.streaming import length_of
@@ -17,46 +16,12 @@ from mechaudio.arguments import n_of
 from mechaudio.experiments.asking import Asking, Made, Written, in_halves, measured, write_out
 from mechaudio.experiments.batches import WINDOW, Placed, batches, windows
 from mechaudio.experiments.lookahead import Lookahead, Noted
-from mechaudio.experiments.run_log import Row
+from mechaudio.experiments.run_log import Row, SharedLog
 from mechaudio.models.batch import PromptBatch
-from mechaudio.processes import Shared, Work
+from mechaudio.processes import Work
 from mechaudio.progress import bar
 from mechaudio.question import NO_QUESTIONS, AudioQuestion
 from mechaudio.tracing.audio_lm import AudioLM
-
-
-@runtime_checkable
-class Log(Protocol):
-    """The log of what became of questions, on the disk."""
-
-    header: dict[str, Any]
-    shared: Shared
-
-    @property
-    def folder(self) -> Path | None:
-        """Its path; None where nothing is kept."""
-        ...
-
-    @property
-    def known(self) -> Mapping[int, Any]:
-        """By place in the stream, what became of a question, with its `error`."""
-        ...
-
-    def check(self, index: int, question: AudioQuestion) -> None:
-        """Refuse a question that is another one than was asked in its place."""
-        ...
-
-    def refresh(self) -> Any:
-        """Read what other processes have written by now."""
-        ...
-
-    def begin(self) -> None:
-        """Open the log, if it has not been opened."""
-        ...
-
-    def forget(self) -> None:
-        """Let go of the files in a worker, which came by them when it was forked."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,20 +39,11 @@ class Together:
     again: bool = False
 
 
-@dataclass(frozen=True)
-class Words:
-    """Words for messages about going through questions: the log, what was done before, and what could not be."""
-
-    log: str
-    did: str
-    done: str
-
-
 def go_through(
     model: AudioLM,
     asking: Asking,
     questions: Iterable[AudioQuestion],
-    log: Log,
+    log: SharedLog[Any],
     ask: Callable[[Sequence[Placed], PromptBatch], Made],
     keep: Callable[[Sequence[Made], Sequence[Row]], None],
     *,
@@ -95,7 +51,6 @@ def go_through(
     workers: int = 0,
     look: Callable[[Sequence[Placed]], None] = lambda _: None,
     note: Callable[[AudioQuestion], Noted],
-    words: Words,
     what: str,
     progress: bool | None,
 ) -> list[Noted]:
@@ -113,7 +68,6 @@ def go_through(
         look: Looks at each window of questions that is held.
         note: Works something out for each question that needs the bytes of its recordings, such as a digest. Threads
             call it while the model is busy.
-        words: For errors.
         what: Stands before the progress bar.
         progress: Draw a progress bar; as everywhere.
 
@@ -174,7 +128,7 @@ def go_through(
                 raise ValueError(NO_QUESTIONS)
             if log.known and max(log.known) >= lookahead.n:
                 raise ValueError(
-                    f"this {words.log} {words.did} {n_of(max(log.known) + 1, 'question')} before, and {lookahead.n} "
+                    f"{log.did} {n_of(max(log.known) + 1, 'question')} before, and {lookahead.n} "
                     "are given: take it up with the same questions, or give another out="
                 )
 
@@ -197,7 +151,7 @@ def go_through(
     if all(known.error for known in log.known.values()):
         first = log.known[min(log.known)]
         raise ValueError(
-            f"none of the {len(noted)} questions could be {words.done}; the first, {first.id!r}: {first.error}"
+            f"none of the {len(noted)} questions could be {log.done}; the first, {first.id!r}: {first.error}"
         )
     return noted
 
