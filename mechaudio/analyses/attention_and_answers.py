@@ -10,9 +10,9 @@ Conventions: audio attention is a share from 0 to 1; layers and heads count from
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -165,15 +165,18 @@ def attention_and_answers(
             f"condition is one of {_HEARD}, in which there are audio tokens to attend to; got {condition!r}"
         )
     questions, queries = rows_of(model, questions, queries, target=target, foil=foil, whole=whole, progress=progress)
-    measured = Measured(condition, queries)
+    parts, keys = [], []
     targets = None if target is foil is whole is None else Targets(target, foil, whole=whole)
     for prompts in batches_of(model, questions, condition, batch_size=batch_size, what=condition, progress=progress):
         batch = prompts if targets is None else targets.of(prompts)
         refuse_unknown(required_questions(batch, condition))
-        out = run(model, batch, record=[measured.point(batch)], logits="last")
+        out = run(model, batch, record=[attending(batch, queries)], logits="last")
         logits = measured_logits(model, batch) if is_whole(batch) else choice_logits(batch, out.logits[:, -1])
-        measured.add(batch, out.cache, answers_of(batch, logits, required=True))
-    return measured.joined(model, {} if targets is None else targets.settings())
+        parts.append(measured(model, batch, condition, queries, out.cache, answers_of(batch, logits, required=True)))
+        keys += [clip_keys(question) for question in batch.questions]
+    every = AttentionAndAnswers.concatenated(parts)
+    settings = dict(every.provenance.settings) | ({} if targets is None else targets.settings())
+    return replace(every, clips=clip_names(keys), provenance=replace(every.provenance, settings=settings))
 
 
 def rows_of(
@@ -245,50 +248,34 @@ def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:
         )
 
 
-class Measured:
-    """Audio attention and answers, batch by batch."""
+def attending(batch: PromptBatch, queries: str) -> HookPoint:
+    """The attention of the query rows in some prompts."""
+    return HookPoint("pattern", queries=query_rows(batch, queries)[0])
 
-    def __init__(self, condition: str, queries: str = "last"):
-        """Args: condition: what the model is given; queries: the rows that attend."""
-        self.condition, self.queries = condition, queries
-        self._attention: list[Float[np.ndarray, "question layer head"]] = []
-        self._answers: list[Answer] = []
-        self._clips: list[tuple[str, ...]] = []
 
-    def point(self, batch: PromptBatch) -> HookPoint:
-        """The attention of the rows in some prompts."""
-        return HookPoint("pattern", queries=query_rows(batch, self.queries)[0])
-
-    def add(self, batch: PromptBatch, cache: Cache, answers: Sequence[Answer]) -> None:
-        """Add a run of some questions: what it recorded at `point`, and its answers."""
-        rows = rearrange(
-            cache.stack("pattern", missing=math.nan), "layer question head row key -> question layer head row key"
-        )
-        audio = rearrange(batch.span_mask("audio"), "question key -> question 1 1 1 key").to(rows.device)
-        rows = rows.float()  # of rounded weights, whose sum is 1 only up to their rounding
-        shares = ((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy()
-        weights = query_rows(batch, self.queries)[1].astype(np.float32)
-        self._attention.append((shares * weights[:, None, None]).sum(-1))
-        self._answers += answers
-        self._clips += [clip_keys(question) for question in batch.questions]
-
-    def joined(self, model: AudioLM, settings: Mapping[str, Any] | None = None) -> AttentionAndAnswers:
-        """All of them, and further settings that they were made with."""
-        return AttentionAndAnswers(
-            audio_attention=np.concatenate(self._attention),
-            correct=np.array([bool(answer.correct) for answer in self._answers]),
-            choices=tuple(answer.choice for answer in self._answers),
-            ids=tuple(answer.question_id for answer in self._answers),
-            condition=cast("Condition", self.condition),
-            queries=self.queries,
-            clips=clip_names(self._clips),
-            precision=torch.finfo(model.network.dtype).eps,
-            provenance=Provenance.collect(
-                model,
-                settings={"condition": self.condition, "queries": self.queries, "n": len(self._answers)}
-                | dict(settings or {}),
-            ),
-        )
+def measured(
+    model: AudioLM, batch: PromptBatch, condition: str, queries: str, cache: Cache, answers: Sequence[Answer]
+) -> AttentionAndAnswers:
+    """Audio attention and answers of a run of some prompts: what it recorded at `attending`, and its answers."""
+    rows = rearrange(
+        cache.stack("pattern", missing=math.nan), "layer question head row key -> question layer head row key"
+    )
+    audio = rearrange(batch.span_mask("audio"), "question key -> question 1 1 1 key").to(rows.device)
+    rows = rows.float()  # of rounded weights, whose sum is 1 only up to their rounding
+    shares = ((rows * audio).sum(-1) / rows.sum(-1)).cpu().numpy()
+    weights = query_rows(batch, queries)[1].astype(np.float32)
+    settings = {"condition": condition, "queries": queries, "n": len(answers)}
+    return AttentionAndAnswers(
+        audio_attention=(shares * weights[:, None, None]).sum(-1),
+        correct=np.array([bool(answer.correct) for answer in answers]),
+        choices=tuple(answer.choice for answer in answers),
+        ids=tuple(answer.question_id for answer in answers),
+        condition=cast("Condition", condition),
+        queries=queries,
+        clips=clip_names([clip_keys(question) for question in batch.questions]),
+        precision=torch.finfo(model.network.dtype).eps,
+        provenance=Provenance.collect(model, settings=settings),
+    )
 
 
 def refuse_all_right(questions: Sequence[AudioQuestion]) -> None:

@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.analyses.attention_and_answers import AttentionAndAnswers, Measured, refuse_unknown, rows_of
-from mechaudio.analyses.kept_batches import KeptBatches, measured_questions
-from mechaudio.analyses.query_rows import query_rows
-from mechaudio.analyses.steering_directions import (
-    Differences,
-    SteeringDirections,
-    difference,
-    heard_and_silent,
-    points,
+from mechaudio.analyses.attention_and_answers import (
+    AttentionAndAnswers,
+    attending,
+    measured,
+    refuse_unknown,
+    rows_of,
 )
+from mechaudio.analyses.kept_batches import KeptBatches, measured_questions
+from mechaudio.analyses.steering_directions import SteeringDirections, directions_in, heard_and_silent, points
 from mechaudio.analyses.streaming import Questions
 from mechaudio.arguments import checks_arguments
 from mechaudio.data.clip_names import clip_names
@@ -78,61 +77,43 @@ def joined_passes(parts: Sequence[PairedPasses], keys: Sequence[tuple[str, ...]]
     return PairedPasses(heard=heard, silent=silent, directions=directions, provenance=directions.provenance)
 
 
-class Pairs:
-    """Paired passes, batch by batch."""
+def ask_both(model: AudioLM, prompts: tuple[PromptBatch, PromptBatch], queries: str) -> tuple[CleanRun, PairedPasses]:
+    """Ask some questions with their clips and with silence.
 
-    def __init__(self, queries: str = "last") -> None:
-        """Args: queries: the rows whose attention and difference are kept."""
-        self._queries, self._of_all = queries, Differences(queries)
-        self._heard, self._silent = Measured("audio", queries), Measured("silence", queries)
+    Args:
+        model: The opened model.
+        prompts: Theirs, as `heard_and_silent` makes them.
+        queries: The rows whose attention and difference are kept.
 
-    def ask(self, model: AudioLM, batches: tuple[PromptBatch, PromptBatch]) -> tuple[CleanRun, SteeringDirections]:
-        """Ask some questions with their clips and with silence.
+    Returns:
+        The run with the clips, which variants can continue from, and what both passes gave.
 
-        Args:
-            model: The opened model.
-            batches: Their prompts, as `heard_and_silent` makes them.
-
-        Returns:
-            The run with the clips, which variants can continue from, and the directions of these questions.
-
-        Raises:
-            ValueError: As `paired_passes`.
-        """
-        questions = batches[0].questions
-        refuse_unknown(questions)
-        record = [[self._heard.point(batch), *points(batch, self._queries)] for batch in batches]
-        audible = self._heard_run(model, batches[0], record[0])
-        silent = run(model, batches[1], record=record[1], logits="last")
-        self._heard.add(audible.batch, audible.cache, answers_in(audible.batch, audible.logits, required=True))
-        self._silent.add(silent.batch, silent.cache, answers_in(silent.batch, silent.logits[:, -1], required=True))
-        weights = query_rows(batches[0], self._queries)[1]
-        moved = difference(model, audible.cache, silent.cache, weights)
-        of_batch = Differences(self._queries)
-        for differences in (of_batch, self._of_all):
-            differences.add(moved, questions)
-        return audible, of_batch.joined(model)
-
-    def _heard_run(self, model: AudioLM, batch: PromptBatch, record: Sequence[HookPoint]) -> CleanRun:
-        """The run with the clips; one that reads rows in front of the last is no run to continue from."""
-        if self._queries == "last":
-            return clean_run(model, batch, record=record)
-        out = run(model, batch, record=record, logits="last")
-        return CleanRun(model, batch, out.logits[:, -1], out.cache, None, f"the rows {self._queries!r} were read")
-
-    def joined(self, model: AudioLM) -> PairedPasses:
-        """All of them.
-
-        Raises:
-            ValueError: For ids that are blank or come twice.
-        """
-        directions = self._of_all.joined(model)
-        return PairedPasses(
-            heard=self._heard.joined(model),
-            silent=self._silent.joined(model),
-            directions=directions,
-            provenance=directions.provenance,
+    Raises:
+        ValueError: As `paired_passes`.
+    """
+    refuse_unknown(prompts[0].questions)
+    record = [[attending(batch, queries), *points(batch, queries)] for batch in prompts]
+    audible = _heard_run(model, prompts[0], record[0], queries)
+    silent = run(model, prompts[1], record=record[1], logits="last")
+    passes = {
+        condition: measured(model, batch, condition, queries, cache, answers_in(batch, logits, required=True))
+        for condition, batch, cache, logits in (
+            ("audio", audible.batch, audible.cache, audible.logits),
+            ("silence", silent.batch, silent.cache, silent.logits[:, -1]),
         )
+    }
+    directions = directions_in(model, prompts, queries, audible.cache, silent.cache)
+    return audible, PairedPasses(
+        heard=passes["audio"], silent=passes["silence"], directions=directions, provenance=directions.provenance
+    )
+
+
+def _heard_run(model: AudioLM, batch: PromptBatch, record: Sequence[HookPoint], queries: str) -> CleanRun:
+    """The run with the clips; one that reads rows in front of the last is no run to continue from."""
+    if queries == "last":
+        return clean_run(model, batch, record=record)
+    out = run(model, batch, record=record, logits="last")
+    return CleanRun(model, batch, out.logits[:, -1], out.cache, None, f"the rows {queries!r} were read")
 
 
 @checks_arguments
@@ -173,11 +154,10 @@ def paired_passes(
     batches = KeptBatches(None, model, {}) if batches is None else batches
 
     def measure(_: Any, prepared: Any) -> PairedPasses:
-        pairs = Pairs(queries)
-        heard, _ = pairs.ask(model, prepared)
+        heard, passes = ask_both(model, prepared, queries)
         if kept is not None:
             kept.keep(heard)
-        return pairs.joined(model)
+        return passes
 
     parts, keys = measured_questions(
         model,

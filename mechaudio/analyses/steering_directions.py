@@ -24,7 +24,6 @@ from typing import Literal, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from mechaudio.analyses.attention_and_answers import rows_of
 from mechaudio.analyses.query_rows import query_rows
@@ -40,7 +39,6 @@ from mechaudio.metrics.clips import clip_numbers, questions_of
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import as_prompts
 from mechaudio.models.silence import silenced
-from mechaudio.question import AudioQuestion
 from mechaudio.results import Provenance, Result
 from mechaudio.temporal.draws import digest
 from mechaudio.tracing.audio_lm import AudioLM
@@ -308,14 +306,15 @@ def steering_directions(
             silence makes another prompt.
     """
     questions, queries = rows_of(model, questions, queries, progress=progress)
-    differences = Differences(queries)
+    parts, keys = [], []
     make = partial(heard_and_silent, model)
-    for _, batches in prepared_batches(
+    for _, prompts in prepared_batches(
         model, questions, make, batch_size=batch_size, what="audio and silence", progress=progress
     ):
-        caches = [run(model, batch, record=points(batch, queries), logits=None).cache for batch in batches]
-        differences.add(difference(model, *caches, query_rows(batches[0], queries)[1]), batches[0].questions)
-    return differences.joined(model)
+        caches = [run(model, batch, record=points(batch, queries), logits=None).cache for batch in prompts]
+        parts.append(directions_in(model, prompts, queries, *caches))
+        keys += [clip_keys(question) for question in prompts[0].questions]
+    return SteeringDirections.concatenated(parts, clip_names(keys))
 
 
 def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, PromptBatch]:
@@ -330,64 +329,34 @@ def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, Pro
     return prompts, silenced(model, prompts)
 
 
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """Audio minus silence at the last prompt position of a batch; as in `SteeringDirections`."""
+def directions_in(
+    model: AudioLM, prompts: tuple[PromptBatch, PromptBatch], queries: str, heard: Cache, silent: Cache
+) -> SteeringDirections:
+    """Subtract two runs of some questions that recorded `points`, in the mean over their rows.
 
-    residual: Float[Tensor, "question layer d_model"]
-    final_norm: Float[Tensor, "question d_model"]
-    z: Mapping[int, Float[Tensor, "question head d_head"]]
-
-
-def difference(model: AudioLM, heard: Cache, silent: Cache, weights: Float[np.ndarray, "question row"]) -> Difference:
-    """Subtract two runs that recorded `points`, in the mean over their rows."""
-
-    def mean(key: tuple) -> Tensor:
-        apart = (heard[key].float() - silent[key].float()).cpu()
-        shares = torch.from_numpy(weights).float()
-        return (apart * shares.reshape(*shares.shape, *[1] * (apart.ndim - 2))).sum(1)
-
-    means = {key: mean(key) for key in heard if key[0] in ("resid_post", "z", "final_norm")}
-    return Difference(
-        residual=torch.stack([means["resid_post", layer] for layer in range(model.n_layers)], dim=1),
-        final_norm=means["final_norm", None],
-        z={layer: value for (name, layer), value in means.items() if name == "z" and layer is not None},
-    )
-
-
-class Differences:
-    """Directions, batch by batch."""
-
-    def __init__(self, queries: str = "last") -> None:
-        """Args: queries: the rows at which directions are differences."""
-        self._queries = queries
-        self._parts: list[Difference] = []
-        self._ids: list[str] = []
-        self._keys: list[tuple[str, ...]] = []
-
-    def add(self, part: Difference, asked: Sequence[AudioQuestion]) -> None:
-        """Add the directions of some questions."""
-        self._parts.append(part)
-        self._ids += [question.id for question in asked]
-        self._keys += [clip_keys(question) for question in asked]
-
-    def joined(self, model: AudioLM) -> SteeringDirections:
-        """All of them.
-
-        Raises:
-            ValueError: For ids that are blank or come twice.
-        """
-        if not all(self._ids):
-            raise ValueError(
-                "directions are found again by the questions' ids, and some have none: set AudioQuestion(id=...)"
-            )
-        checked.unique("questions", self._ids)
-        return SteeringDirections(
-            residual=torch.cat([part.residual for part in self._parts]).numpy(),
-            final_norm=torch.cat([part.final_norm for part in self._parts]).numpy(),
-            z={layer: torch.cat([part.z[layer] for part in self._parts]).numpy() for layer in sorted(self._parts[0].z)},
-            ids=tuple(self._ids),
-            clips=clip_names(self._keys),
-            queries=self._queries,
-            provenance=Provenance.collect(model, settings={"n": len(self._ids), "queries": self._queries}),
+    Raises:
+        ValueError: For ids that are blank or come twice.
+    """
+    questions = prompts[0].questions
+    ids = tuple(question.id for question in questions)
+    if not all(ids):
+        raise ValueError(
+            "directions are found again by the questions' ids, and some have none: set AudioQuestion(id=...)"
         )
+    checked.unique("questions", ids)
+    shares = torch.from_numpy(query_rows(prompts[0], queries)[1]).float()
+
+    def mean(key: tuple) -> np.ndarray:
+        apart = (heard[key].float() - silent[key].float()).cpu()
+        return (apart * shares.reshape(*shares.shape, *[1] * (apart.ndim - 2))).sum(1).numpy()
+
+    attending = sorted(layer for name, layer in heard if name == "z" and layer is not None)
+    return SteeringDirections(
+        residual=np.stack([mean(("resid_post", layer)) for layer in range(model.n_layers)], axis=1),
+        final_norm=mean(("final_norm", None)),
+        z={layer: mean(("z", layer)) for layer in attending},
+        ids=ids,
+        clips=clip_names([clip_keys(question) for question in questions]),
+        queries=queries,
+        provenance=Provenance.collect(model, settings={"n": len(ids), "queries": queries}),
+    )

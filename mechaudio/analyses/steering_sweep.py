@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from mechaudio.analyses.attention_and_answers import rows_of
 from mechaudio.analyses.kept_batches import KeptBatches, measured_questions
-from mechaudio.analyses.paired_passes import PairedPasses, Pairs, joined_passes
+from mechaudio.analyses.paired_passes import PairedPasses, ask_both, joined_passes
 from mechaudio.analyses.steering_directions import SteeringDirections, heard_and_silent
 from mechaudio.analyses.streaming import Questions, required_questions
 from mechaudio.arguments import checks_arguments
@@ -146,10 +146,9 @@ def steering_sweep(
         return as_prompts(model, asked) if continued is None else continued
 
     def measure(together: Questions, made: Any) -> SteeringSweep:
-        asked, pairs = list(required_questions(together)), Pairs(queries)
-        ids = tuple(question.id for question in asked)
-        batch, here = pairs.ask(model, made) if directions is None else (made, directions.of(ids))
-        wanted = dict(variants(here))
+        ids = tuple(question.id for question in required_questions(together))
+        batch, passes = ask_both(model, made, queries) if directions is None else (made, None)
+        wanted = dict(variants(directions.of(ids) if passes is None else passes.directions))
         done = sweep(model, batch, list(wanted.values()), progress=False)
         return SteeringSweep(
             names=tuple(wanted),
@@ -158,7 +157,7 @@ def steering_sweep(
             margin=done.margin.numpy(),
             ways=done.ways,
             ids=ids,
-            passes=pairs.joined(model) if directions is None else None,
+            passes=passes,
             provenance=Provenance.collect(model, settings={"n": len(ids)}),
         )
 
