@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +82,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def _assembler(family: Any) -> Callable[..., Any]:
-    """The function that puts a family together."""
-    if family == "desta":
-        from mechaudio.models.desta.assemble import assemble as assemble_desta
-
-        return assemble_desta
-    if family == "kimi":
-        from mechaudio.models.kimi.assemble import assemble as assemble_kimi
-
-        return assemble_kimi
-    from functools import partial
-
-    from mechaudio.models.salmonn.assemble import assemble as assemble_salmonn
-
-    return partial(assemble_salmonn, family)
+    """The function that puts a family together; that of SALMONN puts TimeAudio together, too."""
+    of_salmonn = family in ("salmonn", "timeaudio")
+    assemble = import_module(f"mechaudio.models.{'salmonn' if of_salmonn else family}.assemble").assemble
+    return partial(assemble, family) if of_salmonn else assemble
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 import argparse
 import shlex
-from pathlib import Path
 
 from mechaudio.cli.mistakes import opened, writable
-from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, folder, model_words
+from mechaudio.cli.options import LARGEST_SEED, add_model, add_verb, at_least, model_words
 from mechaudio.cli.outcome import Outcome, tell
-from mechaudio.cli.studies import keep
+from mechaudio.cli.studies import add_out, keep
 
 ABOUT = "`make demo` does the same from a clone without an environment."
 
@@ -22,13 +21,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "and where it looks, and results/.",
         examples=("mechaudio demo", "mechaudio demo --model small --n 12"),
     )
-    verb.add_argument(
-        "--out",
-        type=folder,
-        default=Path("reports/demo"),
-        metavar="DIR",
-        help="where the page goes (default: reports/demo)",
-    )
+    add_out(verb, "demo", "the page goes")
     verb.add_argument(
         "--seed", type=at_least(0, LARGEST_SEED), default=7, help="of questions that are made (default: 7)"
     )

@@ -11,7 +11,7 @@ from mechaudio.cli.options import EachOnce, add_batch_size, add_verb, add_worker
 from mechaudio.cli.outcome import Outcome
 from mechaudio.cli.questions import MADE, add_source
 from mechaudio.cli.questions import questions as load_questions
-from mechaudio.cli.studies import left_out, with_source
+from mechaudio.cli.studies import given, left_out, with_source
 from mechaudio.processes import launch
 from mechaudio.question import EVERY_CONDITION
 from mechaudio.results import refuse_kept
@@ -52,24 +52,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--max-new-tokens", type=at_least(1), metavar="N", help=f"of what it writes (default: {MAX_NEW_TOKENS})"
     )
-    verb.add_argument(
-        "--scale",
-        type=finite,
-        nargs="+",
-        action=EachOnce,
-        default=(),
-        metavar="FACTOR",
-        help="compare: attention scores of audio scaled",
-    )
-    verb.add_argument(
-        "--upweight",
-        type=finite,
-        nargs="+",
-        action=EachOnce,
-        default=(),
-        metavar="BIAS",
-        help="compare: so much added to them",
-    )
+    for name, strength, does in (
+        ("--scale", "FACTOR", "compare: attention scores of audio scaled"),
+        ("--upweight", "BIAS", "compare: so much added to them"),
+    ):
+        verb.add_argument(name, type=finite, nargs="+", action=EachOnce, default=(), metavar=strength, help=does)
     add_where(verb, listening=True)
     add_batch_size(verb)
     add_workers(verb)
@@ -102,17 +89,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
     result = experiment(
         model,
         questions,
-        condition=arguments.condition,
         variants=attention_changes(arguments, model) or None,
-        scoring=arguments.scoring,
         max_new_tokens=arguments.max_new_tokens or MAX_NEW_TOKENS,
-        allow_cut=arguments.allow_cut,
-        out=arguments.out,
         seed=_seed(arguments),
-        strict=arguments.strict,
         queries=arguments.queries if arguments.scale or arguments.upweight else None,
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
+        **given(arguments, "condition", "scoring", "allow_cut", "out", "strict", "batch_size", "workers"),
     )
     if arguments.out is not None:
         result = with_source(result, arguments)

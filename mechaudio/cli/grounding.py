@@ -10,7 +10,7 @@ from mechaudio.cli.mistakes import UserMistakeError
 from mechaudio.cli.options import EachOnce, add_batch_size, add_workers, at_least
 from mechaudio.cli.questions import questions as load_questions
 from mechaudio.cli.questions import refuse_recordings
-from mechaudio.cli.studies import StudyVerb
+from mechaudio.cli.studies import StudyVerb, given
 from mechaudio.notices import warn
 from mechaudio.question import AudioQuestion
 from mechaudio.results import folder_of_run
@@ -95,14 +95,8 @@ class GroundingVerb(StudyVerb):
         from mechaudio.experiments.grounding_study import grounding_study
 
         folder_of_run(arguments.out / "results", f"a {self.makes}", results=(self.makes,), begins=True)
-        return grounding_study(
-            model,
-            questions,
-            max_new_tokens=arguments.max_new_tokens,
-            out=arguments.out / "answers",
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
-        )
+        running = given(arguments, "max_new_tokens", "batch_size", "workers")
+        return grounding_study(model, questions, out=arguments.out / "answers", **running)
 
     def report(self, result: Any, questions: Any) -> Any:
         """Say what is told of it, with the first recording."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from mechaudio.audio.sounds import CLASSES
 from mechaudio.cli.changes import add_where, attention_changes, refuse_unplaced
 from mechaudio.cli.mistakes import UserMistakeError, opened, writable
-from mechaudio.cli.options import EachOnce, add_model, add_verb, at_least, finite, folder, model_words
+from mechaudio.cli.options import EachOnce, add_model, add_verb, at_least, finite, model_words
 from mechaudio.cli.outcome import Outcome, tell
-from mechaudio.cli.studies import keep
+from mechaudio.cli.studies import add_out, keep, option_words
 from mechaudio.question import AudioQuestion
 
 if TYPE_CHECKING:
@@ -65,13 +65,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--max-new-tokens", type=at_least(1), metavar="N", help="of what it writes without choices (default: 32)"
     )
     add_model(verb, default=None, in_words="tiny, or small for words that tiny does not know")
-    verb.add_argument(
-        "--out",
-        type=folder,
-        default=Path("reports/listen"),
-        metavar="DIR",
-        help="where the page goes (default: reports/listen)",
-    )
+    add_out(verb, "listen", "the page goes")
     verb.set_defaults(run=run)
 
 
@@ -209,11 +203,6 @@ def _question(arguments: argparse.Namespace) -> "AudioQuestion":
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    words = ["mechaudio", "listen", arguments.clip, "--question", arguments.question]
-    words += ["--choices", *arguments.choices] if arguments.choices else []
-    for name in ("answer", "scale", "upweight", "max_new_tokens"):
-        value = getattr(arguments, name)
-        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
-    words += ["--layers", *map(str, arguments.layers)] if arguments.layers else []
-    words += ["--queries", arguments.queries] if arguments.queries != "last" else []
-    return shlex.join([*words, *model_words(arguments)])
+    names = ("question", "choices", "answer", "scale", "upweight", "max_new_tokens", "layers")
+    words = option_words(arguments, *names, *(["queries"] if arguments.queries != "last" else []))
+    return shlex.join(["mechaudio", "listen", arguments.clip, *words, *model_words(arguments)])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mechaudio.cli.options import add_batch_size, add_target, at_least
-from mechaudio.cli.studies import StudyVerb
+from mechaudio.cli.studies import StudyVerb, given
 
 ABOUT = "Explained in [Where a model listens](where_it_listens.md)."
 CONDITIONS = ("audio", "audio+caption")
@@ -44,17 +44,7 @@ class ListensVerb(StudyVerb):
         """Cut every edge."""
         from mechaudio.analyses.where_it_listens import where_it_listens
 
-        return where_it_listens(
-            model,
-            questions,
-            condition=arguments.condition,
-            target=arguments.target,
-            foil=arguments.foil,
-            whole=arguments.whole,
-            window=arguments.window,
-            each_layer=arguments.each_layer,
-            batch_size=arguments.batch_size,
-        )
+        return where_it_listens(model, questions, **given(arguments, *self.said, "batch_size"))
 
     def numbers(self, result: Any) -> Mapping[str, Any]:
         """Return the rows that listen."""

@@ -62,16 +62,5 @@ class MataVerb(StudyVerb):
             seed=arguments.split_seed,
         )
 
-    def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:
-        """Run it."""
-        from mechaudio.experiments.mata_study import mata_study
-
-        return mata_study(
-            model,
-            questions,
-            settings=settings,
-            **self.running(arguments),
-        )
-
 
 add = MataVerb().add

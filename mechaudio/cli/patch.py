@@ -7,7 +7,7 @@ from typing import Any
 from mechaudio.cli.mistakes import UserMistakeError
 from mechaudio.cli.options import add_batch_size, add_target, finite
 from mechaudio.cli.questions import MADE
-from mechaudio.cli.studies import StudyVerb, option_words
+from mechaudio.cli.studies import StudyVerb, given, option_words
 
 ABOUT = "A map of [activation patching](patching.md)."
 OTHERS = ("events", "clip")
@@ -91,22 +91,9 @@ class PatchVerb(StudyVerb):
         corrupted = arguments.corrupted
         if corrupted != "silence":
             corrupted = import_module(MADE[arguments.data.name]).counterparts(questions, corrupted)
-        return activation_patching(
-            model,
-            questions,
-            corrupted=corrupted,
-            over=arguments.over,
-            hook_point=arguments.hook_point,
-            direction=arguments.direction,
-            metric=arguments.metric,
-            positions=arguments.positions,
-            window_seconds=arguments.window_seconds,
-            target=arguments.target,
-            foil=arguments.foil,
-            whole=arguments.whole,
-            batch_size=arguments.batch_size,
-            out=arguments.out,
-        )
+        places = given(arguments, "over", "hook_point", "direction", "metric", "positions", "window_seconds")
+        measured = given(arguments, "target", "foil", "whole", "batch_size", "out")
+        return activation_patching(model, questions, corrupted=corrupted, **places, **measured)
 
     def report(self, result: Any, questions: Any) -> Any:
         """Say what is told of the map; one pair is drawn under the sound of its question."""

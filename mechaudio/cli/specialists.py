@@ -47,17 +47,6 @@ class SpecialistsVerb(StudyVerb):
 
         return SpecialistsSettings(ks=tuple(arguments.k), queries=arguments.queries, seed=arguments.split_seed)
 
-    def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:
-        """Run it."""
-        from mechaudio.experiments.specialists_study import specialists_study
-
-        return specialists_study(
-            model,
-            questions,
-            settings=settings,
-            **self.running(arguments),
-        )
-
     def remarks(self, result: Any, arguments: argparse.Namespace) -> Sequence[str]:
         """Add how many recordings were cut."""
         cut = [

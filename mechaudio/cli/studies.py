@@ -3,9 +3,9 @@
 import argparse
 import shlex
 import tempfile
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Kept = TypeVar("Kept", bound=Result)
 
 
-class StudyVerb(ABC):
+class StudyVerb:
     """A verb that asks a model questions and leaves a folder of what came out.
 
     A subclass says what the study is called and what is its own: its options, the settings that they make, the study,
@@ -56,7 +56,7 @@ class StudyVerb(ABC):
     resumes: ClassVar[bool] = True
     said: ClassVar[tuple[str, ...]] = ()
 
-    def options(self, verb: argparse.ArgumentParser) -> None:  # noqa: B027 - a study may have none
+    def options(self, verb: argparse.ArgumentParser) -> None:
         """Add the options of this study alone."""
 
     def settings(self, arguments: argparse.Namespace) -> Any:  # noqa: ARG002 - a study may have none
@@ -67,11 +67,10 @@ class StudyVerb(ABC):
         """Return the questions that the options of `add_source` name."""
         return load_questions(arguments.data, arguments.n, arguments.seed, arguments.audio)
 
-    @abstractmethod
     def study(
         self, arguments: argparse.Namespace, settings: Any, model: "AudioLM", questions: "Sequence[AudioQuestion]"
     ) -> Result:
-        """Run the study.
+        """Run the study: by default the function of `mechaudio.experiments` that is named after the verb.
 
         Args:
             arguments: Arguments of the verb; `arguments.out / "results"` is where a study that is taken up keeps its
@@ -80,14 +79,9 @@ class StudyVerb(ABC):
             model: The opened model.
             questions: What it is asked.
         """
-
-    def running(self, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Return the options of running that every study of answers takes: its folder, batches and workers."""
-        return {
-            "out": arguments.out / "results",
-            "batch_size": arguments.batch_size,
-            "workers": arguments.workers,
-        }
+        name, running = f"{self.name}_study", given(arguments, "batch_size", "workers")
+        function = getattr(import_module(f"mechaudio.experiments.{name}"), name)
+        return function(model, questions, settings=settings, out=arguments.out / "results", **running)
 
     def report(self, result: Any, questions: "Sequence[AudioQuestion]") -> "Report":  # noqa: ARG002 - most need none
         """Say what is told of the result."""
@@ -154,8 +148,13 @@ STUDY_LEAVES = (
 )
 
 
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return options by name, for a function that takes arguments of these names."""
+    return {name: getattr(arguments, name) for name in names}
+
+
 def option_words(arguments: argparse.Namespace, *names: str) -> list[str]:
-    """Return options as they are given on a command line; those that were left out, and have no value, are no words.
+    """Return options as they are given on a command line; those that were left out, or have no value, are no words.
 
     Args:
         arguments: Arguments of a verb.
@@ -164,19 +163,26 @@ def option_words(arguments: argparse.Namespace, *names: str) -> list[str]:
     words = []
     for name in names:
         value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
-        if value is None or value is False:
+        if value is None or value is False or value == ():
             continue
         values = () if value is True else value if isinstance(value, (list, tuple)) else (value,)
         words += [option, *map(str, values)]
     return words
 
 
-def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) -> None:
+def add_out(
+    verb: argparse.ArgumentParser,
+    name: str,
+    goes: str = "page, tables, figures and results go",
+    *,
+    resumes: bool = False,
+) -> None:
     """The option that says where to write.
 
     Args:
         verb: A sub-command.
-        name: Name of the study.
+        name: Name of the verb.
+        goes: What goes there.
         resumes: Whether the same command takes up a study that was stopped.
     """
     usual = Path("reports") / name
@@ -186,7 +192,7 @@ def add_out(verb: argparse.ArgumentParser, name: str, *, resumes: bool = False) 
         type=folder,
         default=usual,
         metavar="DIR",
-        help=f"where page, tables, figures and results go{more} (default: {usual.as_posix()})",
+        help=f"where {goes}{more} (default: {usual.as_posix()})",
     )
     verb.set_defaults(resumes=resumes)
 
@@ -270,8 +276,5 @@ def command(arguments: argparse.Namespace, *more: str) -> str:
         arguments: Arguments of a verb with the options of `add_source`.
         *more: Words of its own options.
     """
-    words = ["mechaudio", arguments.verb, *model_words(arguments), "--data", str(arguments.data)]
-    words += [] if arguments.audio is None else ["--audio", str(arguments.audio)]
-    words += [] if arguments.n is None else ["--n", str(arguments.n)]
-    words += ["--seed", str(arguments.seed)] if arguments.data.name in MADE else []
-    return shlex.join([*words, *more])
+    names = ("data", "audio", "n", *(["seed"] if arguments.data.name in MADE else []))
+    return shlex.join(["mechaudio", arguments.verb, *model_words(arguments), *option_words(arguments, *names), *more])

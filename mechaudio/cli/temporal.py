@@ -73,16 +73,8 @@ class TemporalVerb(StudyVerb):
 
     def study(self, arguments: argparse.Namespace, settings: Any, model: Any, questions: Any) -> Any:
         """Run it, with `--paper` as the paper did with the model's class."""
-        from mechaudio.experiments.temporal_study import temporal_study
-
-        if arguments.paper:
-            settings = as_published(settings, model)
-        return temporal_study(
-            model,
-            questions,
-            settings=settings,
-            **self.running(arguments),
-        )
+        settings = as_published(settings, model) if arguments.paper else settings
+        return super().study(arguments, settings, model, questions)
 
 
 def as_published(settings: Any, model: Any) -> Any:
