@@ -60,10 +60,6 @@ def workers_for(model: AudioLM, workers: int) -> int:
     than cores that this process may use, its share of them where a launcher says in `LOCAL_WORLD_SIZE` that several
     processes share the machine.
 
-    Args:
-        model: The opened model.
-        workers: How many are asked for.
-
     Raises:
         ValueError: A number below zero; or processes that cannot be started here.
     """

@@ -191,14 +191,7 @@ def rows_of(
 ) -> tuple[Questions, str]:
     """The questions, and the query rows that are meant: `listening` are found on the first of the questions.
 
-    Args:
-        model: The opened model.
-        questions: Any number of them.
-        queries: Spans, or `listening`.
-        target: Words that the rows are found on, as in `where_it_listens`, for all questions or one text per question.
-        foil: Words that they are held against.
-        whole: Count all tokens of the words.
-        progress: Draw a progress bar on stderr.
+    Words, for all questions or one text per question, are those that the rows are found on, as in `where_it_listens`.
 
     Raises:
         ValueError: No row is known to listen.

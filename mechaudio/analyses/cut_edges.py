@@ -65,13 +65,7 @@ def cut_edges(
 ) -> CutAnswers:
     """Cut each edge in each window of layers, in one sweep per batch.
 
-    Args:
-        model: The opened model.
-        batches: Prompts of questions with known answers.
-        edges: Which.
-        windows: The layers of each window.
-        targets: The words that are measured.
-        place: Gives the positions of a role in some prompts.
+    `place` gives the positions of a role in some prompts.
 
     Raises:
         ValueError: A question without a known answer or without a wrong choice, or words that cannot be measured.

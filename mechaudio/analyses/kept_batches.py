@@ -80,12 +80,8 @@ class KeptBatches:
     ) -> list[Measured]:
         """Read the batches that are kept, and measure and keep the others.
 
-        Args:
-            batches: In their order.
-            measure: Measures a batch.
-            asked: Digest of what a batch asks.
-            ahead: Makes of a batch and its number, while those before it are measured, what `measure` is given beside
-                it.
+        `asked` digests what a batch asks. `ahead` makes of a batch and its number, while those before it are measured,
+        what `measure` is given beside it.
 
         Raises:
             ValueError: The folder holds a batch of another run, or a damaged one.
@@ -162,16 +158,8 @@ def measured_questions(
 ) -> tuple[list[Measured], list[tuple[str, ...]]]:
     """Measure questions batch by batch, but for the batches that are kept.
 
-    Args:
-        model: The opened model.
-        questions: As the analysis takes them.
-        kept: The batches of the run.
-        measure: Measures the questions of a batch, given what `prepare` made of them.
-        prepare: Makes the prompts of a batch: ahead of the model, unless that runs the network.
-        batch_size: Questions in a batch, `None` for as many as fit.
-        workers: Processes that make prompts, as in `workers_for`.
-        what: Stands before the progress bar.
-        progress: Draw a progress bar.
+    `prepare` makes the prompts of a batch, ahead of the model unless that runs the network; `measure` is given its
+    questions and these.
 
     Returns:
         The results of the batches in order, and the clips of every question.

@@ -59,11 +59,7 @@ class PairedPasses(Result):
 
 
 def joined_passes(parts: Sequence[PairedPasses], keys: Sequence[tuple[str, ...]]) -> PairedPasses:
-    """The passes of several batches, one behind another.
-
-    Args:
-        parts: Of each batch.
-        keys: `clip_keys` of all questions, whose clips are named among each other.
+    """The passes of several batches, one behind another, their clips named among each other by the `clip_keys` of all.
 
     Raises:
         ValueError: For ids that come twice.
@@ -79,11 +75,6 @@ def joined_passes(parts: Sequence[PairedPasses], keys: Sequence[tuple[str, ...]]
 
 def ask_both(model: AudioLM, prompts: tuple[PromptBatch, PromptBatch], queries: str) -> tuple[CleanRun, PairedPasses]:
     """Ask some questions with their clips and with silence.
-
-    Args:
-        model: The opened model.
-        prompts: Theirs, as `heard_and_silent` makes them.
-        queries: The rows whose attention and difference are kept.
 
     Returns:
         The run with the clips, which variants can continue from, and what both passes gave.

@@ -10,11 +10,7 @@ from mechaudio.models.positions import Where, select
 
 
 def query_rows(batch: PromptBatch, queries: str) -> tuple[Where, Float[np.ndarray, "question row"]]:
-    """Positions of spans, made equally long by repeating the last one, and weights that average the real ones.
-
-    Args:
-        batch: The prompts.
-        queries: A span, or several that `+` joins.
+    """Positions of spans that `+` joins, equally many by repeating the last, and weights that average the real ones.
 
     Raises:
         ValueError: A prompt without such a row.

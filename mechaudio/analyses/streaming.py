@@ -53,14 +53,7 @@ def batches_of(
 ) -> Iterator[PromptBatch]:
     """Prompts a batch at a time: those given, or questions written out, ahead of the model.
 
-    Args:
-        model: The opened model.
-        questions: Questions, drawn when their turn comes; prompts, or a dict of the network's own inputs, as one batch.
-        condition: What the model is given; see `ma.prompt`.
-        batch_size: How many questions at once; by default as many as fit.
-        workers: Processes that make prompts, as in `workers_for`.
-        what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+    Prompts, or a dict of the network's own inputs, are one batch; questions are drawn when their turn comes.
 
     Raises:
         TypeError: Something else.
@@ -98,15 +91,7 @@ def prepared_batches(
     Processes make them (`Ahead`), without any of these a thread, a batch ahead. Where making prompts runs the network
     (audio tokens merged by content, transcripts), which does one run at a time, each batch is made when its turn comes.
 
-    Args:
-        model: The opened model.
-        questions: As in `in_batches`; they are drawn in the thread of the caller.
-        prepare: Makes the prompts of a batch. What it raises is raised when the batch's turn comes.
-        condition: What the model is given.
-        batch_size: How many questions at once; by default as many as fit.
-        workers: Processes that make them, as in `workers_for`.
-        what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+    Questions are drawn in the thread of the caller; what `prepare` raises is raised when the batch's turn comes.
 
     Raises:
         ValueError: As `in_batches`.
@@ -133,15 +118,8 @@ def in_batches(
 ) -> Iterator[Together]:
     """Questions a batch at a time; they are drawn from the iterable, and their clips read, when their turn comes.
 
-    Args:
-        model: The opened model.
-        questions: Any iterable of questions, or of pairs of them; prompts, which are one batch.
-        condition: What the model is given.
-        batch_size: How many at once; by default as many as fit.
-        most: At most so many by default.
-        batch_positions: Positions that fit by default; as many as memory allows where this is not given.
-        what: Stands before the progress bar.
-        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+    They may be pairs of questions, and prompts are one batch. By default a batch has as many as fit into
+    `batch_positions`, or as memory allows, and at `most` so many.
 
     Raises:
         TypeError: Something else than questions and prompts.
@@ -198,11 +176,6 @@ def asked_anew(
 ) -> Iterable[AudioQuestion]:
     """The questions themselves, for what writes them out again.
 
-    Args:
-        questions: Questions, or prompts made of them.
-        condition: What the model will be given.
-        layout: How captions and choices will be written; as in `PromptFormat()` by default.
-
     Raises:
         TypeError: As `required_questions`.
         ValueError: As `required_questions`; prompts that would not be written again as they are: of conversations, in
@@ -244,13 +217,7 @@ def sequence_of(questions: Questions) -> Sequence[AudioQuestion]:
 
 
 def concatenated(parts: Sequence[np.ndarray], fill: Any, *, in_front: bool = False) -> np.ndarray:
-    """Arrays of several batches behind one another along the first axis, filled up to the longest along the others.
-
-    Args:
-        parts: The arrays.
-        fill: What they are filled up with.
-        in_front: Fill up in front, as prompts are padded, not behind.
-    """
+    """Arrays behind one another along the first axis, the others filled up to the longest, or `in_front` as prompts."""
     shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int) if parts[0].ndim > 1 else []
     padded = []
     for part in parts:

@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_where(verb: argparse.ArgumentParser, *, listening: bool = False) -> None:
-    """Add the options that say where attention is changed.
-
-    Args:
-        verb: A sub-command.
-        listening: Whether it finds the rows that listen.
-    """
+    """Add the options that say where attention is changed."""
     listeners = "; listening: those that are found to listen" if listening else ""
     verb.add_argument(
         "--layers", type=int, nargs="+", action=EachOnce, metavar="L", help="in these layers alone, together"

@@ -39,12 +39,7 @@ class UserMistakeError(Exception):
 
 
 def opened(arguments: argparse.Namespace, *, prove: bool = True, ask: bool = True) -> "AudioLM":
-    """Open a model, or say why it cannot be opened.
-
-    Args:
-        arguments: Arguments of a verb with the options of `add_model`.
-        prove: Whether to prove its hook points.
-        ask: Whether it will be asked questions, for which it needs a tokenizer.
+    """Open a model, or say why it cannot be opened, or not be asked, for which it needs a tokenizer.
 
     Raises:
         UserMistakeError: It cannot be opened, or not be asked.
@@ -93,10 +88,7 @@ def _is_ours(file: str) -> bool:
 
 @contextmanager
 def telling(about: str = "") -> Iterator[None]:
-    """Tell what goes wrong with a model as a mistake, what other packages make of its files included.
-
-    Args:
-        about: What the message opens with.
+    """Tell what goes wrong with a model as a mistake that opens with `about`, what others make of its files included.
 
     Raises:
         UserMistakeError: Something went wrong that is not our own mistake.
@@ -145,10 +137,6 @@ def _quiet() -> None:
 def writable(folder: Path, makes: str) -> None:
     """Make the folder that a page goes to, before the work is done that would be lost without it.
 
-    Args:
-        folder: The folder.
-        makes: Class of the result that goes into it.
-
     Raises:
         UserMistakeError: It cannot be made or written to, or its disk has no room for a page.
         ValueError: It holds something else, which would be lost or mistaken for a part of this.
@@ -182,12 +170,7 @@ def words(error: BaseException) -> str:
 
 
 def remedy(error: OSError, arguments: argparse.Namespace) -> str:
-    """Say what the system refused, with the path and what to do about it.
-
-    Args:
-        error: Error of the system; one that the library raised has words of its own.
-        arguments: Arguments of the verb.
-    """
+    """Say what the system refused, with the path and what to do; an error of the library has words of its own."""
     if error.errno is None:
         return words(error)
     out = getattr(arguments, "out", None)
@@ -250,10 +233,6 @@ def in_options(message: str, arguments: argparse.Namespace) -> str:
 
     Options are named as the library's arguments are: `out=` is `--out`, `mapping='numbered'` is `--mapping numbered`,
     `allow_cut=True` is `--allow-cut`. What a verb has no option for is not advised.
-
-    Args:
-        message: Message of an error.
-        arguments: Arguments of the verb.
     """
     if len(message) > LONGEST:
         message = f"{message[:LONGEST]} ..."

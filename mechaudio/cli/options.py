@@ -64,12 +64,7 @@ def add_verb(
 ) -> argparse.ArgumentParser:
     """Add a sub-command that says what it is for.
 
-    Args:
-        verbs: The sub-commands.
-        name: Name of this one.
-        does: A sentence on what it does, without its end.
-        leaves: A sentence on what is there afterwards.
-        examples: Whole command lines.
+    `does` is a sentence on what it does, without its end, and `leaves` one on what is there afterwards.
     """
     description = textwrap.fill(f"{does[0].upper()}{does[1:]}. {leaves}", HELP_WIDTH)
     verb = verbs.add_parser(
@@ -93,12 +88,7 @@ def add_model(
 ) -> None:
     """Add the options that say which model is opened, and how.
 
-    Args:
-        verb: A sub-command.
-        name: Whether `--model` says which.
-        default: Which one without it; None where the verb chooses.
-        in_words: Which one without it, in words.
-        action: What is done with the name.
+    Without `name`, `--model` is left to the verb; with a default of None it chooses one, which `in_words` names.
     """
     if name:
         verb.add_argument(

@@ -47,9 +47,6 @@ class Outcome:
 
         Its keys are `verb`, `mechaudio` (the version), those of `numbers`, `rows`, `tables` (by name), `provenance`,
         `page` and `results` (the folder that `ma.Result.load` reads); every verb has them all.
-
-        Args:
-            arguments: Arguments of the verb.
         """
         rows = self.rows if self.result is None else self.result.to_pandas().to_dict("records")
         content = {
@@ -66,12 +63,7 @@ class Outcome:
 
 
 def fitted(text: str, stream: Any) -> str:
-    """A text with its lines as wide as the terminal that it goes to, broken between words.
-
-    Args:
-        text: Lines of any width.
-        stream: The file that it goes to; what is no terminal, or None, gets the text as it is.
-    """
+    """A text with its lines as wide as the terminal that it goes to, broken between words; for a file, as it is."""
     if stream is None or not stream.isatty():
         return text
     width = shutil.get_terminal_size().columns

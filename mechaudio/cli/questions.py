@@ -72,11 +72,7 @@ def source(text: str) -> Source:
 def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = None, n_made: int = N_MADE) -> None:
     """The options that say who is asked, and which questions.
 
-    Args:
-        verb: A sub-command.
-        fewest: How many questions it needs at least.
-        n: How many it takes where none is given; otherwise all, and `n_made` of those that are made.
-        n_made: How many of those that are made.
+    Where no number is given, `n` are taken; without it all, and `n_made` of those that are made.
     """
     add_model(verb, action=_ModelWithQuestions)
     verb.add_argument(
@@ -113,10 +109,6 @@ class _Made(Sequence[AudioQuestion]):
 def refuse_recordings(data: Source, audio: Path | None) -> None:
     """Refuse a folder of recordings for questions that bring their own sound.
 
-    Args:
-        data: Where the questions are from.
-        audio: The folder.
-
     Raises:
         UserMistakeError: They bring their own.
     """
@@ -127,11 +119,7 @@ def refuse_recordings(data: Source, audio: Path | None) -> None:
 def questions(data: Source, n: int | None, seed: int, audio: Path | None) -> Sequence[AudioQuestion]:
     """The questions, and on stderr what of a corpus could not be used.
 
-    Args:
-        data: Where from.
-        n: How many; by default all of a corpus, and `N_MADE` of those that are made.
-        seed: Seed of those that are made.
-        audio: The folder of a corpus's recordings.
+    By default they are all of a corpus, and `N_MADE` of those that are made.
 
     Raises:
         UserMistakeError: `audio` is given for questions that bring their own sound.

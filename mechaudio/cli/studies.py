@@ -154,12 +154,7 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def option_words(arguments: argparse.Namespace, *names: str) -> list[str]:
-    """Return options as they are given on a command line; those that were left out, or have no value, are no words.
-
-    Args:
-        arguments: Arguments of a verb.
-        *names: Names of the options in the namespace, in the order in which they are said.
-    """
+    """Return options as they are given on a command line; those that were left out, or have no value, are no words."""
     words = []
     for name in names:
         value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
@@ -177,14 +172,7 @@ def add_out(
     *,
     resumes: bool = False,
 ) -> None:
-    """The option that says where to write.
-
-    Args:
-        verb: A sub-command.
-        name: Name of the verb.
-        goes: What goes there.
-        resumes: Whether the same command takes up a study that was stopped.
-    """
+    """The option that says where to write."""
     usual = Path("reports") / name
     more = "; the same command takes up a study that was stopped" if resumes else ""
     verb.add_argument(
@@ -198,12 +186,7 @@ def add_out(
 
 
 def add_queries(verb: argparse.ArgumentParser, to: str) -> None:
-    """The option that says which query rows a study is about.
-
-    Args:
-        verb: A sub-command.
-        to: What it does to them.
-    """
+    """The option that says which query rows a study is about."""
     verb.add_argument(
         "--queries",
         default="last",
@@ -213,12 +196,7 @@ def add_queries(verb: argparse.ArgumentParser, to: str) -> None:
 
 
 def add_split_seed(verb: argparse.ArgumentParser, *, of: str = "the split into halves") -> None:
-    """The option that says which half of the questions chooses.
-
-    Args:
-        verb: A sub-command.
-        of: What is drawn with it.
-    """
+    """The option that says which half of the questions chooses."""
     verb.add_argument(
         "--split-seed",
         type=at_least(0, LARGEST_SEED),
@@ -229,12 +207,7 @@ def add_split_seed(verb: argparse.ArgumentParser, *, of: str = "the split into h
 
 
 def with_source(result: Kept, arguments: argparse.Namespace) -> Kept:
-    """The result with its questions among its settings: `data`, and `data_seed` of those that are made.
-
-    Args:
-        result: A kept result.
-        arguments: Arguments of a verb with the options of `add_source`.
-    """
+    """The result with its questions among its settings: `data`, and `data_seed` of those that are made."""
     made = {"data_seed": arguments.seed} if arguments.data.name in MADE else {}
     settings = {**result.provenance.settings, "data": str(arguments.data), **made}
     return replace(result, provenance=replace(result.provenance, settings=settings))
@@ -270,11 +243,6 @@ def left_out(arguments: argparse.Namespace, failures: Sequence["Failure"]) -> st
 
 
 def command(arguments: argparse.Namespace, *more: str) -> str:
-    """The command line that makes a study again.
-
-    Args:
-        arguments: Arguments of a verb with the options of `add_source`.
-        *more: Words of its own options.
-    """
+    """The command line that makes a study again, with words of its own options."""
     names = ("data", "audio", "n", *(["seed"] if arguments.data.name in MADE else []))
     return shlex.join(["mechaudio", arguments.verb, *model_words(arguments), *option_words(arguments, *names), *more])

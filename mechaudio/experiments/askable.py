@@ -34,12 +34,6 @@ class Askable(Sequence[AudioQuestion]):
         metas: What is known beside, of each that was not left out.
         chance: For each of them, the share of its choices that are right.
 
-    Args:
-        model: An `AudioLM`.
-        questions: To be asked.
-        workers: Processes that make the prompts, as in `workers_for`.
-        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
-
     Raises:
         ValueError: An open question.
     """

@@ -89,14 +89,7 @@ class Written:
 
 
 def ask(model: AudioLM, asking: Asking, variants: Variants, placed: Sequence[Placed], batch: PromptBatch) -> list[Row]:
-    """Ask some questions together, under every variant.
-
-    Args:
-        model: An `AudioLM`.
-        asking: How.
-        variants: The interventions of each variant; of several, the first is the clean run, with none.
-        placed: The questions.
-        batch: Their prompts.
+    """Ask some questions together, under every variant; of several variants, the first is the clean run, with none.
 
     Returns:
         One row per question.
@@ -131,13 +124,6 @@ def in_halves(
     written: Written | None = None,
 ) -> tuple[list[Made], list[Row]]:
     """Do something to some questions at once or, where a GPU has no memory for it, to halves of them, and so on.
-
-    Args:
-        model: An `AudioLM`.
-        asking: How prompts are made.
-        do: Takes questions that can be asked, and their prompts.
-        together: The questions.
-        written: The prompts of all of them, if they are made already.
 
     Returns:
         What was made of the whole, or of its parts in their order; and rows of questions that cannot be asked, or for

@@ -49,11 +49,8 @@ def windows(questions: Iterable[AudioQuestion], size: int = WINDOW) -> Iterator[
 def batches(window: Iterable[Placed], batch_positions: int, questions: int = 0) -> Iterator[list[Placed]]:
     """The questions of a window, longest first, in batches.
 
-    Args:
-        window: The questions.
-        batch_positions: Most positions of a batch, padding included, 0 for any number; a question that is longer by
-            itself is a batch of its own.
-        questions: Most questions of a batch, 0 for any number.
+    Of positions (padding included) and of questions a batch has so many at most, or with 0 any number; a question that
+    is longer by itself is a batch of its own.
     """
     waiting = sorted(window, key=lambda placed: (-placed.length, placed.index))
     while waiting:

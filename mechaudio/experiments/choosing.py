@@ -101,14 +101,9 @@ class Halves(Generic[ArmT]):
         by_margin: bool = True,
         seed: int = 0,
     ) -> Halves[ArmT]:
-        """The halves of a comparison; questions without a known answer are in neither.
+        """The halves of a comparison; with `by_margin`, margins, if there are any, decide between equally good arms.
 
-        Args:
-            arms: What the variants of the comparison are.
-            compared: The answers.
-            chooses: Which questions choose.
-            by_margin: Whether margins, where there are logits, decide between equally many right answers.
-            seed: Seed of the lot among equally good arms.
+        Questions without a known answer are in neither.
         """
         clean = compared.clean
         margin = compared.margin if by_margin and compared.logits is not None else None

@@ -44,11 +44,7 @@ class GroupChange:
 
 
 def groups_of(metas: Sequence[Mapping[str, Any]]) -> Groups:
-    """The groupings that tell these questions apart.
-
-    Args:
-        metas: `AudioQuestion.meta` of each question.
-    """
+    """The groupings that tell questions of these `AudioQuestion.meta` apart."""
     groupings = {by: tuple(_names(meta.get(by)) for meta in metas) for by in GROUPINGS}
     return {by: named for by, named in groupings.items() if len({name for names in named for name in names}) > 1}
 
@@ -67,14 +63,7 @@ def changes_by_group(
     *,
     clips: Sequence[str] | None = None,
 ) -> tuple[GroupChange, ...]:
-    """Right or wrong before and after: of all questions, then of each group.
-
-    Args:
-        groups: Groups of the same questions in the same order.
-        before: Right or wrong.
-        after: Right or wrong.
-        clips: The name of each question's clip; by default each is of its own.
-    """
+    """Right or wrong before and after: of all questions, then of each group; without `clips` each is about its own."""
     named = None if clips is None else np.array(clips)
     whole = answer_change(before, after, clips=named)
 

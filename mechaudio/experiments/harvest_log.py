@@ -68,10 +68,6 @@ class Shard:
 class HarvestLog(SharedLog[Harvested]):
     """The shards of a harvest, open to write more.
 
-    Args:
-        folder: Where they are.
-        header: As in `SharedLog`.
-
     Attributes:
         n_entries: Of all processes.
 
@@ -108,10 +104,8 @@ class HarvestLog(SharedLog[Harvested]):
     def add(self, questions: Sequence[Harvested], tensors: Mapping[str, Any], tokens: Mapping[str, str]) -> None:
         """Keep one batch, all or nothing of it.
 
-        Args:
-            questions: Those that were run, and those that could not be; without any, nothing is written.
-            tensors: By name, with one entry per row; empty where no question could be run.
-            tokens: Text of each token id in it.
+        Without questions nothing is written. Tensors have an entry per row, and there are none where no question could
+        be run.
         """
         if not questions:
             return

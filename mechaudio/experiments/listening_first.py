@@ -42,16 +42,8 @@ def listen_first(
 ) -> WhereItListens | None:
     """Find the rows that listen, over all layers, on at most `MOST` questions of the half that chooses.
 
-    Args:
-        model: An `AudioLM`.
-        questions: Questions of the study.
-        share: Share of the clips that choose; None where nothing is chosen, so that all may be asked.
-        seed: Seed of the halves.
-        out: The folder of the study, which keeps what was found: a study that is taken up does not ask again. What
-            another model, other questions or other versions gave is found anew.
-        batch_size: Questions per forward pass; by default as many as fit.
-        workers: Processes that make prompts, as in `workers_for`.
-        progress: Draw a progress bar on stderr; by default where a person is watching, after two seconds.
+    Without a `share` nothing is chosen, and all questions may be asked. The folder of the study keeps what was found: a
+    study that is taken up does not ask again. What another model, other questions or other versions gave is found anew.
 
     Returns:
         None where none of these questions can be asked and be right or wrong.

@@ -54,12 +54,7 @@ def as_line(value: Mapping[str, Any]) -> str:
 
 
 def signed(value: Mapping[str, Any], before: str) -> tuple[str, str]:
-    """A line with its checksum, and the checksum.
-
-    Args:
-        value: What the line says.
-        before: The checksum of the line before it, blank in front of the first.
-    """
+    """A line with its checksum, and the checksum; that of the line before it is blank in front of the first."""
     checksum = hashlib.sha256((before + as_line(value)).encode("utf-8", "surrogatepass")).hexdigest()[:_CHECKSUM]
     return as_line({**value, "checksum": checksum}), checksum
 
@@ -67,10 +62,7 @@ def signed(value: Mapping[str, Any], before: str) -> tuple[str, str]:
 def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The first line of a log, and its checksum.
 
-    Args:
-        place: The file, for messages.
-        line: The line.
-        given: The header of the run that takes it up: the fields have to be the same, and of the same kinds.
+    It has the fields of the header of the run that takes it up, and of the same kinds.
 
     Raises:
         ValueError: It is not the first line of a log, of another format, or damaged.
@@ -92,12 +84,7 @@ def read_header(place: Path, line: bytes, given: Mapping[str, Any]) -> tuple[dic
 def read_line(place: Path, number: int, line: bytes, before: str, n_variants: int | None) -> tuple[Row, int, int, str]:
     """One line about a question: what it says, the number of its batch, the lines of that, and its checksum.
 
-    Args:
-        place: The file, for messages.
-        number: Of the line, from 1.
-        line: The line.
-        before: The checksum of the line before it.
-        n_variants: How many answers it has to hold; None if that is not known.
+    It has to hold `n_variants` answers, where their number is known.
 
     Raises:
         ValueError: It is not as it was written, or says what no line can say.
@@ -119,11 +106,7 @@ def read_line(place: Path, number: int, line: bytes, before: str, n_variants: in
 
 
 class LinesReader:
-    """A log, as far as it was read or written.
-
-    Args:
-        place: The file.
-        given: A header; the log's has to have the same fields.
+    """A log, whose header has the fields of a given one, as far as it was read or written.
 
     Attributes:
         header: Of the log; empty before it was read.
@@ -164,10 +147,7 @@ class LinesReader:
 class LogReader(LinesReader):
     """A log of questions, as far as it was read or written: whole batches, of which more may follow.
 
-    Args:
-        place: The file.
-        given: The header of the run; the log's has to have the same fields.
-        n_variants: How many answers each question has to have; None if that is not known.
+    Each question has to have `n_variants` answers, where their number is known.
     """
 
     def __init__(self, place: Path, given: Mapping[str, Any], n_variants: int | None):

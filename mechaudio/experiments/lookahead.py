@@ -23,15 +23,11 @@ N_THREADS = 2
 
 
 class Lookahead(Generic[Noted]):
-    """Measures each question of a stream, and makes a note of it.
+    """Measures each question of a stream by the headers of its recordings, and makes a note that needs their bytes.
 
     Threads do it for questions whose recordings are named by their files. Other recordings are read by a user's own
     code, which may not be ready for threads: it is called by the thread that draws the question. No more than two
     windows wait for their notes.
-
-    Args:
-        length: Gives the approximate length of a question, from the headers of its recordings.
-        note: Works out what needs the bytes of the recordings.
     """
 
     def __init__(self, length: Callable[[AudioQuestion], int], note: Callable[[AudioQuestion], Noted]):

@@ -117,12 +117,6 @@ def placed(span: tuple[int, int], layers: Sequence[int], depth: int, mapping: Ma
 
     With `proportional`, it is the same part of the depth (`same_share_of_depth`).
 
-    Args:
-        span: First and last layer, both included.
-        layers: That have attention.
-        depth: Layers of the model.
-        mapping: As in `MataSettings`.
-
     Raises:
         ValueError: With `numbered`, the model has no layer of these numbers.
     """
@@ -146,13 +140,7 @@ def contiguous(layers: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 
 def mata_arms(settings: MataSettings, layers: Sequence[int], depth: int) -> tuple[MataArm, ...]:
-    """Every setting, each once: strengths in the published range; the published ranges and all others at its strength.
-
-    Args:
-        settings: What is varied.
-        layers: That have attention.
-        depth: Layers of the model.
-    """
+    """Every setting, each once: strengths in the published range; published ranges and all others at its strength."""
     published = placed(settings.published, layers, depth, settings.mapping)
     spans = [placed(span, layers, depth, settings.mapping) for span in known_ranges(settings, layers, depth)]
     rows = settings.queries

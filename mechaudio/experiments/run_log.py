@@ -205,10 +205,7 @@ class SharedLog(Generic[Entry]):
 class RunLog(SharedLog[Row]):
     """The rows of a run, in memory and, where a folder is given, in its `answers.jsonl`.
 
-    Args:
-        folder: None to keep nothing.
-        header: As in `SharedLog`.
-        n_variants: How many lists of interventions each question is asked under; None if that is not known.
+    Each question is asked under `n_variants` lists of interventions, where their number is known.
 
     Raises:
         ValueError: As in `SharedLog`.
@@ -325,11 +322,6 @@ def _claim(file: BinaryIO, place: Path) -> None:
 
 def refuse_others(place: Path, there: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Refuse to take up a run of something else.
-
-    Args:
-        place: The log, for the message.
-        there: What the log is of.
-        given: What is to be run now.
 
     Raises:
         ValueError: They differ; the message says in what.

@@ -117,13 +117,7 @@ keep(SteeringArm)
 
 
 def steering_arms(settings: SteeringSettings, ks: Sequence[int], layers: Sequence[int]) -> tuple[SteeringArm, ...]:
-    """All ways of steering, kinds first and controls behind them.
-
-    Args:
-        settings: What is varied.
-        ks: Numbers of heads that the model has heads for.
-        layers: All of them.
-    """
+    """All ways of steering, kinds first and controls behind them."""
     arms = []
     for kind in CONTROLS:
         for control in ("", *CONTROLS[kind]):
@@ -159,13 +153,7 @@ class Aim:
     def interventions(
         self, arms: Sequence[SteeringArm], own: SteeringDirections, others: SteeringDirections
     ) -> dict[str, Steer | SteerHeads]:
-        """The interventions of arms on some questions, by their places among the arms.
-
-        Args:
-            arms: The ways of steering.
-            own: Directions of these questions.
-            others: For each of these questions, the directions of another one.
-        """
+        """The interventions of arms on some questions, by their places; `others` are directions of other ones."""
         made = {setting: self._intervention(setting, own, others) for setting in dict.fromkeys(a.setting for a in arms)}
         return {str(place): replace(made[arm.setting], strength=arm.strength) for place, arm in enumerate(arms)}
 

@@ -30,11 +30,7 @@ ROWS = ("queries", "targeted")
 
 
 def check_settings(settings: Any, *, varied: Sequence[str]) -> None:
-    """Refuse settings of a study that cannot be run; the first statement of their `__post_init__`.
-
-    Args:
-        settings: A dataclass.
-        varied: Fields that list what is compared.
+    """Refuse settings that cannot be run, what is compared (`varied`) among them; a `__post_init__` begins with it.
 
     Raises:
         TypeError: A field of another kind.
@@ -63,14 +59,6 @@ def begin(
 ) -> tuple[SettingsT, WhereItListens | None]:
     """Find the rows that listen, and put them where the settings ask for them.
 
-    Args:
-        model: An `AudioLM`.
-        questions: Questions of the study.
-        settings: As they were given.
-        study: The class of the study.
-        out: The folder of the study, which keeps the rows for when it is taken up.
-        **running: Further arguments of `listen_first`.
-
     Returns:
         The settings with the rows that listen in the place of `listening`; and which rows listen, on the half that
         chooses, None where no question of it could be asked.
@@ -97,11 +85,7 @@ def begin(
 
 
 def split(clean: Evaluation, settings: Any) -> Bool[np.ndarray, " question"]:
-    """Draw the questions that choose, by their clips; the others report.
-
-    Args:
-        clean: Answers without an intervention.
-        settings: Settings of the study; its `share` of the clips is drawn with its `seed`.
+    """Draw the questions that choose, a `share` of the clips by the `seed` of the settings; the others report.
 
     Raises:
         ValueError: No question with a known answer chooses, or none reports.

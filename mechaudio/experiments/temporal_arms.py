@@ -130,12 +130,7 @@ def refuse_rows_in_front(settings: TemporalSettings, adapter: Adapter) -> None:
 
 
 def arms_of(settings: TemporalSettings, layers: Sequence[int]) -> tuple[Arm, ...]:
-    """The arms that change all layers, their controls, and those that change one.
-
-    Args:
-        settings: Strengths and query rows.
-        layers: That have attention.
-    """
+    """The arms that change all layers that have attention, their controls, and those that change one."""
     uniform = [
         Arm(kind, strength, queries, control)
         for queries in settings.queries

@@ -33,10 +33,6 @@ def marker_ids(processor: Any) -> tuple[int, ...]:
 def put_lora_in(model: AudioLM, stage: Stage) -> bool:
     """Put adapters of low rank into a decoder that has none; those that are there are given the stage's dropout.
 
-    Args:
-        model: Its network is changed in place.
-        stage: Rank, scale and dropout.
-
     Returns:
         Whether some were put in.
 
@@ -64,11 +60,7 @@ def put_lora_in(model: AudioLM, stage: Stage) -> bool:
 
 
 def groups_of(model: AudioLM, stage: Stage) -> dict[str, dict[str, nn.Parameter]]:
-    """Sort the parameters that a stage trains into its groups, by name.
-
-    Args:
-        model: With adapters of low rank, where these are trained.
-        stage: Which groups.
+    """Sort the parameters that a stage trains into its groups, by name; adapters of low rank have to be put in.
 
     Raises:
         ValueError: A group has no parameter in this network, other than those that only TimeAudio has, of which one is
@@ -117,12 +109,7 @@ def _towers(model: AudioLM) -> list[str]:
 
 
 def only_rows(table: Tensor, ids: Sequence[int]) -> torch.utils.hooks.RemovableHandle:
-    """Let a gradient reach some rows of a table alone.
-
-    Args:
-        table: A parameter.
-        ids: Its rows.
-    """
+    """Let a gradient reach some rows of a table of parameters alone."""
     mask = torch.zeros(len(table), 1, dtype=torch.bool, device=table.device)
     mask[list(ids)] = True
     return table.register_hook(lambda gradient: gradient * mask)

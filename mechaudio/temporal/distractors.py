@@ -16,12 +16,7 @@ _AT_ONCE = 64
 
 
 class Pool:
-    """All sounds of a corpus, each once for every category of clip in which it is heard.
-
-    Args:
-        clips: The corpus.
-        category: The entry of `meta` that names a clip's category.
-    """
+    """All sounds of a corpus, each once for every category of clip, an entry of `meta`, in which it is heard."""
 
     def __init__(self, clips: Iterable[AnnotatedClip], category: str):
         self.category = category
@@ -42,12 +37,7 @@ class Pool:
     ) -> list[str]:
         """Up to `n` different sounds that the clip lacks, from clips of another category.
 
-        Args:
-            n: How many.
-            clip: The clip asked about.
-            present: Its sounds.
-            alike: Whether a text may stand for one of them.
-            purpose: What the lots depend on.
+        A text that is `alike` may stand for one of its sounds; lots depend on the purpose.
         """
         taken, kind, drawn = {sound.key for sound in present}, self.category_of(clip), []
         for index in self._by_lot(*purpose):
@@ -79,16 +69,7 @@ def wrong_options(
     alike: Callable[[str], bool],
     *purpose: object,
 ) -> dict[str, str]:
-    """Wrong options and where each is from.
-
-    Args:
-        n: How many.
-        clip: The clip asked about.
-        others: Its sounds that may be offered.
-        present: All its sounds.
-        pool: Sounds of the corpus.
-        alike: Whether a text from elsewhere may stand for one of the clip's sounds.
-        purpose: What the draw depends on.
+    """Wrong options and where each is from: sounds of the clip, and of the corpus such as are not `alike`.
 
     Returns:
         Text -> `clip` or `elsewhere`; fewer than `n` where the corpus has no more.

@@ -45,10 +45,7 @@ def features() -> "Features":
 def arrow_table(questions: Sequence[AudioQuestion], *, embed: bool, within: Path | None = None) -> "pyarrow.Table":
     """Questions as rows.
 
-    Args:
-        questions: Each with `meta["task"]` and `meta["clip"]`.
-        embed: Whether the bytes of the recordings are put in, or their paths.
-        within: The folder whose files alone are put in; None where the paths are the user's own.
+    Without `embed` the paths of recordings are put in, not their bytes; of files only those `within` a folder are.
 
     Raises:
         FileNotFoundError: For a recording that is to be put in and is not there.

@@ -33,11 +33,8 @@ def attribute(
 ) -> tuple[dict[str, np.ndarray], list[tuple[int, int]]]:
     """Run one batch, and divide each prompt's difference of two logits.
 
-    Args:
-        model: The opened model.
-        batch: Prompts.
-        pair: Ids of the token to count for and the one to count against; by default the letters of the right choice
-            and of the wrong one with the highest logit, or target and foil (`OTHERS` without one).
+    A pair are the ids of the token to count for and of the one to count against; by default the letters of the right
+    choice and of the wrong one with the highest logit, or target and foil (`OTHERS` without one).
 
     Returns:
         The fields of a `DirectLogitAttribution` that are arrays, roles as in `roles_of(batch)`; and each prompt's pair.

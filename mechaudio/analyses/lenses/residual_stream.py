@@ -39,10 +39,7 @@ def depth_names(model: AudioLM) -> tuple[str, ...]:
 def residual_stream(model: AudioLM, batch: PromptBatch, positions: Where | None) -> ResidualStream:
     """Run a batch and keep its residual stream at some positions; only these are kept, in any layer.
 
-    Args:
-        model: The opened model.
-        batch: Prompts.
-        positions: As interventions choose them; `None` for every position but padding.
+    Positions are chosen as interventions choose them; `None` is every position but padding.
 
     Raises:
         ValueError: A prompt without any such position.

@@ -209,13 +209,7 @@ def patched_at(
 ) -> PatchedPairs:
     """Patch every place of some pairs, or some places, and read the answers.
 
-    Args:
-        wanted: The places.
-        pair: The prompts.
-        provenance: Of the run.
-        chosen: Layer, head and label of the places that are patched, which are then one axis; all by default.
-        one_by_one: Give every place a forward pass of its own.
-        **options: Options of the sweeps.
+    Places that are chosen, by layer, head and label, are then one axis; by default all are patched.
     """
     source, base = pair.sides(wanted.direction)
     given = run(wanted.model, source, record=[wanted.point], logits="last")

@@ -91,17 +91,8 @@ def measured_pairs(
 ) -> list[Measured]:
     """Measure pairs batch by batch, but for the batches that are kept.
 
-    Args:
-        model: The opened model.
-        clean: As `contrast` takes them.
-        corrupted: The same.
-        measure: Measures a batch, given the provenance of the run.
-        targets: What is measured behind the prompts.
-        settings: What else has to be the same for a run to be taken up.
-        out: The folder of the run; `None` to keep nothing.
-        batch_size: Pairs at a time.
-        what: Stands before the progress bar.
-        progress: Draw a progress bar.
+    `settings` are what has to be the same for a run to be taken up, beside the targets; `measure` is given the
+    provenance of the run.
 
     Raises:
         ValueError: With a folder, forward hooks of others on the network; it holds a batch of another run, or a damaged
@@ -130,15 +121,7 @@ def patched_pairs(
     corrupted: Float[np.ndarray, "pair choice"],
     **more: Any,
 ) -> PatchedPairs:
-    """The answers of the pairs of a batch, with what is asked of them.
-
-    Args:
-        pair: The prompts.
-        logits: With each place patched.
-        clean: In the clean runs.
-        corrupted: In the corrupted runs.
-        **more: Other fields of `PatchedPairs`.
-    """
+    """The answers of the pairs of a batch, with what is asked of them."""
     return PatchedPairs(
         logits=logits,
         clean=clean,
@@ -162,11 +145,8 @@ def joined(
 ) -> dict[str, Any]:
     """The fields of a `PatchingMap` that the runs of all pairs give.
 
-    Args:
-        parts: Measurements of each batch.
-        metric: What is read off the answers.
-        axes: Axes of the map; as many places as the parts have, in their order.
-        labels: Labels of the third axis of places, of all parts together.
+    Axes have as many places as the parts, in their order; labels are those of the third axis of places, of all parts
+    together.
     """
     n_choices = max(part.clean.shape[-1] for part in parts)
     placed = [with_choices(spread(part.logits, part.labels, labels), n_choices) for part in parts]

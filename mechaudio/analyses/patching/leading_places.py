@@ -30,13 +30,7 @@ _RESIDUAL_STREAM = ("resid_pre", "resid_mid", "resid_post")
 def sweep_places(
     wanted: PatchedPlaces, pair: Contrast, patches: Sequence[tuple[int | None, Any, Intervention]], **options: Any
 ) -> tuple[Float[np.ndarray, "pair choice"], Float[np.ndarray, "place pair choice"], tuple[str, ...]]:
-    """Patch every place by itself, each in the run in which it costs less.
-
-    Args:
-        wanted: What is patched.
-        pair: The prompts.
-        patches: Layer and label of each place, and what patches it.
-        **options: Options of the sweeps.
+    """Patch every place by itself, given its layer, label and patch, each in the run in which it costs less.
 
     Returns:
         The choices' logits without a patch and with each one, and how they were computed, each way once.

@@ -28,12 +28,6 @@ class Objective:
     Where whole texts are measured, the prompts are run with all words of their targets behind them, and once more with
     those of their foils.
 
-    Args:
-        model: The opened model.
-        pair: The prompts.
-        direction: Which side is patched.
-        metric: What is read off the answers.
-
     Attributes:
         source: The prompts that activations are taken from, as they are run.
         base: Those that they are put into.

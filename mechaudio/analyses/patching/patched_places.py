@@ -205,13 +205,7 @@ class PatchedPlaces:
         return Ground(np.arange(size[0])[:, None].repeat(size[1], axis=1), masks)
 
     def patches(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
-        """Make the patches of each place of every layer.
-
-        Args:
-            pair: The prompts.
-            cache: What was recorded at `point` in the run that activations are taken from.
-            base: The prompts of the run that they are put into.
-        """
+        """Make the patches of each place of every layer, of what was recorded at `point`, for the base."""
         return self._in_tower(pair, cache) if self.in_tower else self._in_decoder(pair, cache, base)
 
     def _in_decoder(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:

@@ -59,13 +59,7 @@ class Ground:
 
 
 def places(batch: PromptBatch, along: Along, window: float | int = 1.0, within: Positions | None = None) -> Places:
-    """Divide the prompts into places.
-
-    Args:
-        batch: The prompts.
-        along: `position`, `role`, `second`, or `event`.
-        window: Seconds of a window.
-        within: Per prompt, the only positions to be counted; all by default.
+    """Divide the prompts into places, in windows of so many seconds, and count only the positions `within` each prompt.
 
     Raises:
         ValueError: Positions of prompts of unequal length, windows that are no longer than zero, seconds or events
@@ -142,12 +136,7 @@ def seconds(middles: Sequence[dict[int, float]], window: float | int) -> Places:
 def frame_windows(
     row: Int[np.ndarray, "clip frame"], middle: Float[np.ndarray, "clip frame"] | None, window: float | int | None
 ) -> dict[str | float, Bool[np.ndarray, "clip frame"]]:
-    """Divide frames of a tower or of its features into windows of seconds; all in one place without a window.
-
-    Args:
-        row: The prompt that each frame belongs to.
-        middle: The middle of its stretch of sound, in seconds; may be `None` without a window.
-        window: Length of a window, `None` not to divide.
+    """Divide frames of a tower or its features by their middles into windows of seconds, or take all as one place.
 
     Raises:
         ValueError: Windows that are no longer than zero.

@@ -45,13 +45,7 @@ def value(
 ) -> Float[np.ndarray, "*variant pair"]:
     """One number of every run.
 
-    Args:
-        metric: Which; see `METRICS`.
-        logits: Logits of the choices.
-        right: `Contrast.right`.
-        wrong: `Contrast.wrong`.
-        clean: Logits of the clean runs.
-        texts: `Contrast.texts`; by default each choice has a text of its own.
+    `right`, `wrong` and `texts` are those of a `Contrast`; without `texts` each choice has one of its own.
 
     Raises:
         ValueError: An unknown metric.
@@ -223,13 +217,7 @@ def chosen(
     n_choices: Int[np.ndarray, " pair"] | Sequence[int],
     texts: Int[np.ndarray, "pair choice"] | None = None,
 ) -> Int[np.ndarray, "*variant pair"]:
-    """The likeliest choice of every run, or with `texts` the first that has its text; `NO_ANSWER` where there is none.
-
-    Args:
-        logits: Logits of the choices.
-        n_choices: How many choices each pair has.
-        texts: `Contrast.texts`.
-    """
+    """The likeliest choice of each run, or with `texts` the first with its text; `NO_ANSWER` without one."""
     places = likeliest(logits, n_choices)
     if texts is None:
         return places

@@ -38,11 +38,7 @@ def audio_states(
 ) -> tuple[list[dict[str, States]], Run]:
     """Per row and place, one vector per audio token; frames of the tower that make one token are averaged.
 
-    Args:
-        model: The opened model.
-        batch: Prompts, one clip in each.
-        places: Names of hook points of the residual streams, or `embed`.
-        logits: Whether to go on to the logits of the last position.
+    Places are hook points of the residual streams, or `embed`; the run may go on to the logits of the last position.
 
     Raises:
         ValueError: A row without a clip, or a tower whose frames do not fall evenly into audio tokens.
