@@ -236,7 +236,7 @@ def specialist_heads(
         batch_size=batch_size,
         progress=progress,
     )
-    return _scored(measured, confidence, resamples, seed)
+    return score_heads(measured, confidence=confidence, resamples=resamples, seed=seed)
 
 
 @checks_arguments
@@ -244,10 +244,6 @@ def score_heads(
     measured: AttentionAndAnswers, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> HeadScores:
     """Correlate audio attention that is measured already with right answers; as `specialist_heads`."""
-    return _scored(measured, confidence, resamples, seed)
-
-
-def _scored(measured: AttentionAndAnswers, confidence: float, resamples: int, seed: int) -> HeadScores:
     checked.outcomes("correct", measured.correct)
     clips = measured.clips or None
     attending = np.isfinite(measured.audio_attention).all(axis=0)

@@ -50,10 +50,7 @@ class SteeringSweep(Result):
 
     _table_axes = ("variant", "question")
     _derived = ("unanswered",)
-    _labels = (
-        ("names", "variant"),
-        ("ways", "variant"),
-    )
+    _labels = (("names", "variant"), ("ways", "variant"))
 
     @property
     def _summary(self) -> str:

@@ -41,36 +41,18 @@ _CHARACTERS_PER_TOKEN = 3
 _TEMPLATE = 40
 
 
-def batches_of(
-    model: AudioLM,
-    questions: Questions,
-    condition: str = "audio",
-    *,
-    batch_size: int | None = None,
-    workers: int = 0,
-    what: str,
-    progress: bool | None,
-) -> Iterator[PromptBatch]:
+def batches_of(model: AudioLM, questions: Questions, condition: str = "audio", **options: Any) -> Iterator[PromptBatch]:
     """Prompts a batch at a time: those given, or questions written out, ahead of the model.
 
-    Prompts, or a dict of the network's own inputs, are one batch; questions are drawn when their turn comes.
+    Prompts, or a dict of the network's own inputs, are one batch; questions are drawn when their turn comes. Options
+    are those of `prepared_batches`.
 
     Raises:
         TypeError: Something else.
         ValueError: Without questions, for prompts made in another condition, or as `ma.prompt`.
     """
     make = partial(as_prompts, model, condition=condition)
-    prepared = prepared_batches(
-        model,
-        questions,
-        make,
-        condition=condition,
-        batch_size=batch_size,
-        workers=workers,
-        what=what,
-        progress=progress,
-    )
-    with closing(prepared):
+    with closing(prepared_batches(model, questions, make, condition=condition, **options)) as prepared:
         for _, batch in prepared:
             yield batch
 

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 
 from mechaudio.analyses.audio_attention import in_seconds, roles_of
 from mechaudio.analyses.lenses.parts import attribute
-from mechaudio.analyses.streaming import Questions, batches_of
+from mechaudio.analyses.streaming import Questions, batches_of, concatenated
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.data.clip_names import clip_keys, clip_names
 from mechaudio.metrics.ranking import largest_first
@@ -35,9 +35,7 @@ from mechaudio.models.targets import OTHERS, Targets, Words, refuse_whole
 from mechaudio.models.tokens import token_id, token_text
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.unembedding import (
-    refuse_several_streams,
-)
+from mechaudio.tracing.unembedding import refuse_several_streams
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,10 +91,7 @@ class DirectLogitAttribution(Result):
     clips: tuple[str, ...] = ()
 
     _table_axes = ("question", "layer", "head")
-    _labels = (
-        ("towards", "question"),
-        ("away", "question"),
-    )
+    _labels = (("towards", "question"), ("away", "question"))
 
     def __repr__(self) -> str:
         """How much was divided among how many."""
@@ -205,11 +200,6 @@ def direct_logit_attribution(
         whole = np.zeros((*part["by_role"].shape[:3], len(named)))
         whole[..., [named.index(role) for role in batch_roles]] = part["by_role"]
         part["by_role"] = whole
-    longest = max(part["over_time"].shape[-1] for part in parts)
-    for part in parts:
-        missing = longest - part["over_time"].shape[-1]
-        part["over_time"] = np.pad(part["over_time"], [(0, 0)] * 3 + [(0, missing)])
-        part["edges"] = np.pad(part["edges"], [(0, 0), (0, missing)], constant_values=np.nan)
     settings = {"between": between, "condition": condition}
     return DirectLogitAttribution(
         towards=tuple(token_text(model, one) for one, _ in tokens),
@@ -219,5 +209,5 @@ def direct_logit_attribution(
         texts=tuple(texts),
         clips=clip_names(keys),
         provenance=Provenance.collect(model, settings=settings | (targets.settings() if pair is None else {})),
-        **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        **{name: concatenated([part[name] for part in parts], np.nan if name == "edges" else 0) for name in parts[0]},
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechaudio.analyses.lenses.reading import ARRAYS, read
+from mechaudio.analyses.lenses.reading import ARRAYS, LISTS, read
 from mechaudio.analyses.lenses.residual_stream import depth_names, residual_stream
 from mechaudio.analyses.lenses.tuned_lens import TunedLens
 from mechaudio.analyses.streaming import Questions, batches_of, concatenated
@@ -240,15 +240,10 @@ def logit_lens(
     settings = {"positions": positions, "condition": condition, "lens": name}
     return LogitLens(
         depths=depth_names(model),
-        labels=tuple(row for part in parts for row in part["labels"]),
-        roles=tuple(row for part in parts for row in part["roles"]),
         vocabulary={token: token_text(model, token) for token in sorted(shown)},
-        letters=tuple(row for part in parts for row in part["letters"]),
-        right_letters=tuple(row for part in parts for row in part["right_letters"]),
         token_ids=tuple(wanted),
         lens=name,
-        ids=tuple(row for part in parts for row in part["ids"]),
-        texts=tuple(row for part in parts for row in part["texts"]),
         provenance=Provenance.collect(model, settings=settings | targets.settings()),
         **joined,
+        **{name: tuple(row for part in parts for row in part[name]) for name in LISTS},
     )

@@ -28,6 +28,8 @@ ARRAYS = (
     "positions", "onset", "offset", "top_ids", "top_probability", "choice_logits", "choice_probability", "choice_rank",
     "right", "token_logits", "token_probability", "token_rank", "entropy", "kl",
 )  # fmt: skip
+#: What it gives as lists, with an entry for each question.
+LISTS = ("labels", "roles", "letters", "right_letters", "ids", "texts")
 
 
 def read(

@@ -26,7 +26,6 @@ from mechaudio.analyses.streaming import Questions, asked_anew
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.choices import REMEDY_OF_NAN
-from mechaudio.models.batch import PromptBatch
 from mechaudio.models.positions import Where
 from mechaudio.models.prompt import condition_of, prompt
 from mechaudio.progress import bar
@@ -167,9 +166,9 @@ def tuned_lens(
         while len(order) < min(batch_size, len(train)):
             order += rng.permutation(len(train)).tolist()
         batch = prompt(model, [train[order.pop()] for _ in range(min(batch_size, len(train)))], condition=condition)
-        streams, real = _rows_of(model, batch, positions)
-        chosen = torch.from_numpy(rng.permutation(int(real.sum()))[:rows])
-        streams = [depth.to(device)[real][chosen] for depth in streams]
+        stream = residual_stream(model, batch, positions)
+        chosen = torch.from_numpy(rng.permutation(int(stream.real.sum()))[:rows])
+        streams = [depth.to(device)[stream.real][chosen] for depth in stream.depths]
         with torch.no_grad():
             final = read_out(model, streams[-1]).float().log_softmax(-1)
         for depth, (own_weight, own_bias) in enumerate(zip(weight, bias, strict=True)):
@@ -211,11 +210,6 @@ def _translated(
     return (whole + whole @ weight.T + bias).to(states.dtype)
 
 
-def _rows_of(model: AudioLM, batch: PromptBatch, positions: Where | None) -> tuple[tuple[Tensor, ...], Tensor]:
-    stream = residual_stream(model, batch, positions)
-    return stream.depths, stream.real
-
-
 def _kl(
     model: AudioLM, final: Float[Tensor, "row vocab"], states: Float[Tensor, "row d_model"]
 ) -> Float[Tensor, " row"]:
@@ -247,9 +241,9 @@ def _measured(
     with torch.no_grad():
         for start in range(0, len(questions), batch_size):
             batch = prompt(model, questions[start : start + batch_size], condition=condition)
-            streams, real = _rows_of(model, batch, positions)
+            stream = residual_stream(model, batch, positions)
             for row in range(batch.n_rows):
-                real_states = [depth[row, real[row]].to(device) for depth in streams]
+                real_states = [depth[row, stream.real[row]].to(device) for depth in stream.depths]
                 final = read_out(model, real_states[-1]).float().log_softmax(-1)
                 both = [
                     real_states[:-1],

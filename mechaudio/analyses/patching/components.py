@@ -57,12 +57,12 @@ def sender(model: AudioLM, given: Given) -> Component:
         IndexError: A layer or head that the network does not have.
         NoSuchHookPoint: The class, or this layer of it, has no such component.
     """
-    return _checked(model, given, "sender", tuple(SENDERS), {name: (point,) for name, point in SENDERS.items()})
+    return _checked(model, given, "sender", {name: (point,) for name, point in SENDERS.items()})
 
 
 def receiver(model: AudioLM, given: Given) -> Component:
     """A component that reads, checked; raises as `sender` does."""
-    return _checked(model, given, "receiver", tuple(RECEIVERS), RECEIVERS)
+    return _checked(model, given, "receiver", RECEIVERS)
 
 
 def kv_head(model: AudioLM, head: int, n_kv_heads: int) -> tuple[int, tuple[int, ...]]:
@@ -72,13 +72,11 @@ def kv_head(model: AudioLM, head: int, n_kv_heads: int) -> tuple[int, tuple[int,
     return group, tuple(other for other in range(group * size, (group + 1) * size) if other != head)
 
 
-def _checked(
-    model: AudioLM, given: Given, role: str, kinds: tuple[str, ...], points: dict[str, tuple[str, ...]]
-) -> Component:
+def _checked(model: AudioLM, given: Given, role: str, points: dict[str, tuple[str, ...]]) -> Component:
     parts = (given,) if isinstance(given, str) else tuple(given)
     kind = parts[0] if parts else None
-    if kind not in kinds:
-        raise ValueError(f"{role}= is one of {', '.join(kinds)}, with its layer and head; got {given!r}")
+    if kind not in points:
+        raise ValueError(f"{role}= is one of {', '.join(points)}, with its layer and head; got {given!r}")
     wanted = 1 if kind in _ONCE else 3 if kind in _WITH_HEAD else 2
     if len(parts) != wanted:
         written = {1: repr(kind), 2: f"({kind!r}, layer)", 3: f"({kind!r}, layer, head)"}[wanted]

@@ -86,13 +86,12 @@ def measured_pairs(
     settings: Mapping[str, Any],
     out: str | os.PathLike | None = None,
     batch_size: int | None,
-    what: str,
-    progress: bool | None,
+    **options: Any,
 ) -> list[Measured]:
     """Measure pairs batch by batch, but for the batches that are kept.
 
     `settings` are what has to be the same for a run to be taken up, beside the targets; `measure` is given the
-    provenance of the run.
+    provenance of the run. Options are those of `contrasts`.
 
     Raises:
         ValueError: With a folder, forward hooks of others on the network; it holds a batch of another run, or a damaged
@@ -101,16 +100,8 @@ def measured_pairs(
     """
     run = {**settings, **targets.given, "batch_size": batch_size}
     kept = KeptBatches(None if out is None else Path(out) / FOLDER, model, run)
-    pairs = contrasts(
-        model,
-        clean,
-        corrupted=corrupted,
-        targets=targets,
-        batch_size=batch_size,
-        batch_positions=kept.most_positions,
-        what=what,
-        progress=progress,
-    )
+    options |= {"targets": targets, "batch_size": batch_size, "batch_positions": kept.most_positions}
+    pairs = contrasts(model, clean, corrupted=corrupted, **options)
     return kept.measured(pairs, lambda pair: measure(pair, kept.provenance), asked=_digest_of_prompts)
 
 

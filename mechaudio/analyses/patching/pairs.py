@@ -206,15 +206,8 @@ def contrasts(
         ValueError: As `contrast`; no pair at all, a batch size below one, or unequally many on both sides.
     """
     targets = targets or Targets(None, None)
-    cut = partial(
-        in_batches,
-        model,
-        batch_size=batch_size,
-        most=MOST_PAIRS,
-        batch_positions=batch_positions,
-        what=what,
-        progress=progress,
-    )
+    options = {"batch_size": batch_size, "batch_positions": batch_positions, "what": what, "progress": progress}
+    cut = partial(in_batches, model, most=MOST_PAIRS, **options)
     if isinstance(clean, PromptBatch) or isinstance(corrupted, PromptBatch):
         yield from _apart(model, _contrast(model, clean, corrupted, targets))
     elif isinstance(corrupted, str):

@@ -5,7 +5,7 @@ Conventions: positions are those of the sender; what is kept on the way is what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -144,24 +144,15 @@ def _points(keys: Iterable[tuple[str, int | None]]) -> list[HookPoint]:
     return [HookPoint(name, None if layer is None else [layer]) for name, layer in sorted(keys, key=str)]
 
 
-def _place(point: str, component: Component) -> tuple[int, int, int, int]:
-    return order_of(point, component.layer)
-
-
 def _between(model: AudioLM, sender: Component, receiver: Component, mlps: str) -> list[tuple[str, int]]:
     """List the additions of attention and MLPs behind a sender and before a receiver, in the order of computation.
 
     Raises:
         NoSuchHookPoint: A layer between them in which neither can be kept.
     """
-    after = _place("attn_out" if sender.part == "head" else SENDERS[sender.part], sender)
-    before = _place(RECEIVERS[receiver.part][0], receiver)
-    return list(_kept(model, after, before, mlps))
-
-
-def _kept(
-    model: AudioLM, after: tuple[int, int, int, int], before: tuple[int, int, int, int], mlps: str
-) -> Iterator[tuple[str, int]]:
+    after = order_of("attn_out" if sender.part == "head" else SENDERS[sender.part], sender.layer)
+    before = order_of(RECEIVERS[receiver.part][0], receiver.layer)
+    kept = []
     for layer, sites in enumerate(model.site_map.layers["decoder"]):
         if not ("attn_out" in sites or "mlp_out" in sites) and after < order_of("attn_out", layer) < before:
             raise NoSuchHookPoint(
@@ -170,7 +161,8 @@ def _kept(
             )
         for point in ("attn_out",) if mlps == "recomputed" else ("attn_out", "mlp_out"):
             if point in sites and after < order_of(point, layer) < before:
-                yield point, layer
+                kept.append((point, layer))
+    return kept
 
 
 def senders_before(
@@ -206,9 +198,8 @@ def senders_before(
 
 def _reaches(sender: Component, receiver: Component) -> bool:
     """Return whether the receiver is computed from a residual stream that the sender has written to."""
-    return _place(SENDERS[sender.part], sender) < _place(RECEIVERS[receiver.part][0], receiver) and (
-        sender.layer is None or sender.layer != receiver.layer or receiver.part == "mlp"
-    )
+    written, read = order_of(SENDERS[sender.part], sender.layer), order_of(RECEIVERS[receiver.part][0], receiver.layer)
+    return written < read and (sender.layer is None or sender.layer != receiver.layer or receiver.part == "mlp")
 
 
 def check_span(batch: PromptBatch, at: Where | None, receiver: Component) -> None:

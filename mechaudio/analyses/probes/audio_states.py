@@ -14,7 +14,6 @@ from torch.nn.functional import pad
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.grouping import tokens_of_windows, windows_of_rows
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
 from mechaudio.tracing.run_result import Run
@@ -58,7 +57,7 @@ def audio_states(
     out = run(model, batch, record=points, logits="last" if logits else None)
     rows: list[dict[str, States]] = [{} for _ in range(batch.n_rows)]
     for place, point in zip(places, points, strict=True):
-        kept = _kept(out.cache, point)
+        kept = out.cache[point.name, None if point.layers is None else point.layers[0]]
         if point.part == "encoder":
             states = _tokens_of_frames(model, batch, kept)
         else:
@@ -66,10 +65,6 @@ def audio_states(
         for row, own in enumerate(states):
             rows[row][place] = own.float().cpu()
     return rows, out
-
-
-def _kept(cache: Cache, point: HookPoint) -> Float[Tensor, "clip token d_model"]:
-    return cache[point.name] if point.layers is None else cache[point.name, point.layers[0]]
 
 
 def _tokens_of_frames(model: AudioLM, batch: PromptBatch, frames: Float[Tensor, "clip frame d_model"]) -> list[States]:
