@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -101,49 +101,32 @@ class Stage(Shown):
         return {**vars(self), "rates": dict(self.rates), "betas": list(self.betas)}
 
 
-def _all(rate: float) -> dict[str, float]:
-    return dict.fromkeys(GROUPS, rate)
-
-
+_PAPER = (
+    Stage(
+        dict.fromkeys(GROUPS, 3e-5),
+        epochs=10,
+        batch_size=48,
+        warmup_steps=2000,
+        warmup_rate=1e-6,
+        lowest_rate=1e-5,
+        max_seconds=30.0,
+    ),
+    Stage(
+        {"lora": 1e-5, "adapter": 2e-6},
+        epochs=3,
+        batch_size=24,
+        warmup_steps=1000,
+        warmup_rate=1e-7,
+        lowest_rate=1e-6,
+    ),
+)
+_RELEASED_RATES = {"lora": 1e-5, "adapter": 2e-6, "times": 2e-6}
 STAGES: Mapping[tuple[str, int], Stage] = MappingProxyType(
     {
-        ("paper", 1): Stage(
-            _all(3e-5),
-            epochs=10,
-            batch_size=48,
-            warmup_steps=2000,
-            warmup_rate=1e-6,
-            lowest_rate=1e-5,
-            max_seconds=30.0,
-        ),
-        ("paper", 2): Stage(
-            {"lora": 1e-5, "adapter": 2e-6},
-            epochs=3,
-            batch_size=24,
-            warmup_steps=1000,
-            warmup_rate=1e-7,
-            lowest_rate=1e-6,
-        ),
-        ("released", 1): Stage(
-            _all(3e-5),
-            epochs=10,
-            batch_size=128,
-            warmup_steps=2000,
-            warmup_rate=1e-6,
-            lowest_rate=1e-5,
-            max_seconds=30.0,
-            rows="all",
-            one_rate=True,
-        ),
-        ("released", 2): Stage(
-            {"lora": 1e-5, "adapter": 2e-6, "times": 2e-6},
-            epochs=6,
-            batch_size=48,
-            warmup_steps=1000,
-            warmup_rate=1e-7,
-            lowest_rate=1e-6,
-            one_rate=True,
-        ),
+        ("paper", 1): _PAPER[0],
+        ("paper", 2): _PAPER[1],
+        ("released", 1): replace(_PAPER[0], batch_size=128, rows="all", one_rate=True),
+        ("released", 2): replace(_PAPER[1], rates=_RELEASED_RATES, epochs=6, batch_size=48, one_rate=True),
     }
 )
 """Preset and stage -> its settings."""
