@@ -20,6 +20,10 @@ from mechaudio.tracing.hook_points import HookPoint
 
 _SOMETIMES = ("transcript", "caption", "keyword", "history", "choices", "audio_padding")
 """Spans that the questions of one batch may have, and those of another not."""
+_COLUMNS = {
+    "question": torch.int64, "position": torch.int32, "token": torch.int64, "role": torch.uint8, "clip": torch.int16,
+    "seconds": torch.float64,
+}  # fmt: skip
 
 
 def real_positions(batch: PromptBatch) -> Tensor:
@@ -59,7 +63,7 @@ def at_positions(points: Sequence[HookPoint], chosen: Positions, batch: PromptBa
 
 def index_of(batch: PromptBatch, chosen: Positions, numbers: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Describe each entry in tensors; and the text of each token id."""
-    questions, places, tokens, roles, clips, seconds = [], [], [], [], [], []
+    entries = []
     lengths, ids = real_positions(batch).sum(1).tolist(), batch.inputs["input_ids"].tolist()
     texts: dict[str, str] = {}
     for row, own in enumerate(chosen):
@@ -80,19 +84,13 @@ def index_of(batch: PromptBatch, chosen: Positions, numbers: Sequence[int]) -> t
         for position in own:
             clip, onset, offset = timed.get(position, (-1, torch.nan, torch.nan))
             token = ids[row][position]
-            questions.append(numbers[row])
-            places.append(position - (batch.n_positions - lengths[row]))
-            tokens.append(token)
-            roles.append(role.get(position, 0))
-            clips.append(clip)
-            seconds.append((onset, offset))
+            without_padding = position - (batch.n_positions - lengths[row])
+            entries.append((numbers[row], without_padding, token, role.get(position, 0), clip, (onset, offset)))
             texts.setdefault(str(token), "♪" if token == batch.audio_token else labels[position])
-    columns = {
-        "question": torch.tensor(questions, dtype=torch.int64),
-        "position": torch.tensor(places, dtype=torch.int32),
-        "token": torch.tensor(tokens, dtype=torch.int64),
-        "role": torch.tensor(roles, dtype=torch.uint8),
-        "clip": torch.tensor(clips, dtype=torch.int16),
-        "seconds": torch.tensor(seconds, dtype=torch.float64).reshape(-1, 2),
+    columns = zip(*entries, strict=True) if entries else [()] * len(_COLUMNS)
+    index = {
+        INDEX + name: torch.tensor(column, dtype=dtype)
+        for (name, dtype), column in zip(_COLUMNS.items(), columns, strict=True)
     }
-    return {INDEX + name: column for name, column in columns.items()}, texts
+    index[INDEX + "seconds"] = index[INDEX + "seconds"].reshape(-1, 2)
+    return index, texts
