@@ -264,10 +264,7 @@ def _ask_all(
     questions: Iterable[AudioQuestion],
     variants: Lists,
     log: RunLog,
-    *,
-    strict: bool,
-    workers: int,
-    progress: bool | None,
+    **going: Any,
 ) -> list[tuple[str, ...]]:
     """Ask what the log does not have yet, and what failed before; what each question's clip is known by."""
 
@@ -290,10 +287,8 @@ def _ask_all(
         log,
         partial(ask, model, asking, variants),
         keep,
-        strict=strict,
-        workers=workers,
         look=look,
         note=clip_keys,
         what=asking.condition,
-        progress=progress,
+        **going,
     )

@@ -71,13 +71,18 @@ def changes_by_group(
         return answer_change(before[of_group], after[of_group], clips=None if named is None else named[of_group])
 
     rows = [(by, name, change(of_group)) for by, name, of_group in members(groups) if of_group.any()]
-    corrected = {}
-    for grouping in groups:
-        places = [place for place, (by, *_) in enumerate(rows) if by == grouping]
-        if places:
-            corrected |= dict(zip(places, holm([rows[place][2].test.p for place in places]).tolist(), strict=True))
-    changes = (GroupChange(by, name, change, corrected[place]) for place, (by, name, change) in enumerate(rows))
+    corrected = holm_within([by for by, *_ in rows], [made.test.p for *_, made in rows])
+    changes = (GroupChange(*row, p) for row, p in zip(rows, corrected, strict=True))
     return (GroupChange(ALL, ALL, whole, whole.test.p), *changes)
+
+
+def holm_within(groupings: Sequence[str], p_values: Sequence[float]) -> list[float]:
+    """P values after Holm's correction over the groups of each grouping."""
+    adjusted = np.array(p_values, dtype=float)
+    for by in dict.fromkeys(groupings):
+        of_grouping = np.array(groupings) == by
+        adjusted[of_grouping] = holm(adjusted[of_grouping])
+    return adjusted.tolist()
 
 
 def _names(value: Any) -> tuple[str, ...]:

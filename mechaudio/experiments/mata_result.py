@@ -18,7 +18,7 @@ from mechaudio.arguments import n_of
 from mechaudio.experiments.choosing import Choice, Halves, Tested, tested
 from mechaudio.experiments.evaluation import Comparison, Failure
 from mechaudio.experiments.groups import GroupChange, changes_by_group
-from mechaudio.experiments.mata_arms import MODES, MataArm, MataSettings
+from mechaudio.experiments.mata_arms import MODES, MataArm, MataSettings, Mode
 from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.experiments.over_strength import OverStrength, StrengthLine
 from mechaudio.metrics.multiple_choice import AnswerChange
@@ -102,24 +102,18 @@ class MataStudy(Result):
     @cached_property
     def readings(self) -> tuple[Tested[MataArm], ...]:
         """The published setting in the three readings."""
-        return self._halves.tested(
-            [MataArm(mode, self.alpha, *self.published, self.settings.queries) for mode in MODES]
-        )
+        return self._halves.tested([self._arm(mode) for mode in MODES])
 
     @cached_property
     def over_alphas(self) -> tuple[Tested[MataArm], ...]:
         """The ablation of strength, in the three readings."""
-        return self._halves.tested(
-            [MataArm(mode, alpha, *self.published, self.settings.queries) for mode in MODES for alpha in self._alphas]
-        )
+        return self._halves.tested([self._arm(mode, alpha=alpha) for mode in MODES for alpha in self._alphas])
 
     @cached_property
     def over_ranges(self) -> tuple[Tested[MataArm], ...]:
         """The ablation of layers, in the three readings; published ranges that are one here come once."""
         spans = dict.fromkeys(placed for _, placed in self.ranges)
-        return self._halves.tested(
-            [MataArm(mode, self.alpha, *span, self.settings.queries) for mode in MODES for span in spans]
-        )
+        return self._halves.tested([self._arm(mode, span=span) for mode in MODES for span in spans])
 
     @cached_property
     def choices(self) -> tuple[MataChoice, ...]:
@@ -137,11 +131,7 @@ class MataStudy(Result):
         for name, arms in named.items():
             choice = halves.chosen(arms)
             beside = None if name == "published" else halves.change(before, halves.row(choice.arm), halves.reports)
-            choices.append(
-                MataChoice(
-                    choice.arm, choice.chosen_on, choice.held_out, tied=choice.tied, name=name, against_published=beside
-                )
-            )
+            choices.append(MataChoice(**vars(choice), name=name, against_published=beside))
         changes = [choice.held_out for choice in choices] + [
             choice.against_published for choice in choices if choice.against_published
         ]
@@ -165,7 +155,7 @@ class MataStudy(Result):
         known = self.compared.clean.scored
         choosing, lines = self.chooses[known], []
         for mode in MODES:
-            arms = [MataArm(mode, alpha, *self.published, self.settings.queries) for alpha in self._alphas]
+            arms = [self._arm(mode, alpha=alpha) for alpha in self._alphas]
             best_at = arms.index(self.best_of(arms))
             lines.append(StrengthLine(mode, self._alphas, self._halves.rows(arms)[:, known], best_at))
         return OverStrength(
@@ -191,6 +181,10 @@ class MataStudy(Result):
         clean = self.compared.clean
         clips = None if not clean.clips else [clean.clips[place] for place in known]
         return changes_by_group(groups, clean.correct[known], self._halves.row(arm)[known], clips=clips)
+
+    def _arm(self, mode: Mode, *, alpha: float | None = None, span: tuple[int, int] | None = None) -> MataArm:
+        """A setting, of the published strength and layers unless others are given."""
+        return MataArm(mode, alpha or self.alpha, *(span or self.published), self.settings.queries)
 
     @property
     def _alphas(self) -> tuple[float, ...]:

@@ -21,12 +21,11 @@ from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import check_fields, n_of
 from mechaudio.experiments.choosing import Choice
 from mechaudio.experiments.evaluation import Failure
-from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, members
+from mechaudio.experiments.groups import GroupChange, Groups, changes_by_group, holm_within, members
 from mechaudio.experiments.steering_arms import SteeringArm, SteeringSettings
 from mechaudio.experiments.steering_result import SteeringStudy
 from mechaudio.metrics.clips import counted, questions_of
 from mechaudio.metrics.roc import RocAuc, roc_auc
-from mechaudio.metrics.significance import holm
 from mechaudio.results import Result, keep
 from mechaudio.showing import Shown
 
@@ -181,13 +180,9 @@ class SpecialistsStudy(Result):
             clips = np.array(self.score.clips)[among] if self.score.clips else None
             auc = roc_auc(self.score.score[among], right, clips=clips) if enough else None
             areas.append(GroupAuc(by, name, int(among.sum()), auc))
-        for by in self.groups:
-            places = [place for place, area in enumerate(areas) if area.by == by and area.auc is not None]
-            if places:
-                corrected = holm([areas[place].auc.p for place in places]).tolist()
-                for place, p in zip(places, corrected, strict=True):
-                    areas[place] = replace(areas[place], p_holm=p)
-        return tuple(areas)
+        known = [area for area in areas if area.auc is not None]
+        corrected = iter(holm_within([area.by for area in known], [area.auc.p for area in known]))
+        return tuple(area if area.auc is None else replace(area, p_holm=next(corrected)) for area in areas)
 
     def steered(self, choice: Choice[SteeringArm]) -> tuple[GroupChange, ...]:
         """Step 4: what a way of steering does to all questions that report, and by group."""

@@ -5,7 +5,6 @@ Conventions: heads are `(layer, head)`; shares are from 0 to 1; intervals are at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
@@ -122,7 +121,7 @@ class SteeringStudy(Result):
         """The choices for each number of heads, of specialists and of every draw of random heads."""
         return corrected(
             [
-                self._best([arm for arm in self._arms(kind, control, draw) if arm.k == k])
+                self._halves.chosen([arm for arm in self._arms(kind, control, draw) if arm.k == k])
                 for kind in ("layer-guided", "head by head")
                 for control in ("", "random heads")
                 for k in dict.fromkeys(arm.k for arm in self.arms if arm.k is not None)
@@ -191,10 +190,7 @@ class SteeringStudy(Result):
         return sorted(same, key=lambda other: other.strength)
 
     def _chosen(self, kind: str, control: str, draw: int) -> Choice[SteeringArm]:
-        return self._best(self._arms(kind, control, draw))
-
-    def _best(self, arms: Sequence[SteeringArm]) -> Choice[SteeringArm]:
-        return self._halves.chosen(arms)
+        return self._halves.chosen(self._arms(kind, control, draw))
 
     @cached_property
     def _halves(self) -> Halves[SteeringArm]:

@@ -94,11 +94,11 @@ class TemporalStudy(Result):
     @cached_property
     def against_audio(self) -> Mapping[str, PairedComparison]:
         """Steps 1 and 2: each other condition compared with the recording, on the questions asked in both."""
-        heard, named = _by_place(self.conditions["audio"]), _clips_by_place(self.conditions["audio"])
+        heard, named = _by_place(self.conditions["audio"])
         pairs, clips = {}, {}
         for condition, answers in self.conditions.items():
             if condition != "audio":
-                other = _by_place(answers)
+                other, _ = _by_place(answers)
                 both = [place for place in heard if place in other]
                 pairs[condition] = [np.array([right[place] for place in both]) for right in (heard, other)]
                 clips[condition] = [named[place] for place in both] if named else None
@@ -122,23 +122,23 @@ class TemporalStudy(Result):
     @cached_property
     def best_layer(self) -> Choice[Arm]:
         """The best layer and factor of one half, on the other."""
-        return self._chosen(self._of_layers)
+        return self._halves.chosen(self._of_layers)
 
     @cached_property
     def best_uniform(self) -> Choice[Arm]:
         """The best factor for all layers of one half, on the other; at the query rows of `best_layer`."""
         rows = self.best_layer.arm.queries
-        return self._chosen([arm for arm in self._of_all_layers("scaling") if arm.queries == rows])
+        return self._halves.chosen([arm for arm in self._of_all_layers("scaling") if arm.queries == rows])
 
     @cached_property
     def best_scaling(self) -> Choice[Arm]:
         """The best factor and query rows for all layers of one half, on the other."""
-        return self._chosen(self._of_all_layers("scaling"))
+        return self._halves.chosen(self._of_all_layers("scaling"))
 
     @cached_property
     def best_upweighting(self) -> Choice[Arm]:
         """The best bias and query rows for all layers of one half, on the other."""
-        return self._chosen(self._of_all_layers("upweighting"))
+        return self._halves.chosen(self._of_all_layers("upweighting"))
 
     def best_fixing(self, kind: str) -> Choice[Arm]:
         """The strength and query rows, for all layers, that fix most wrong answers of one half, on the other.
@@ -203,9 +203,6 @@ class TemporalStudy(Result):
     def _halves(self) -> Halves[Arm]:
         return Halves.of(self.arms, self.compared, self.chooses, by_margin=False, seed=self.settings.seed)
 
-    def _chosen(self, arms: Sequence[Arm]) -> Choice[Arm]:
-        return self._halves.chosen(arms)
-
     def __str__(self) -> str:
         """The study in words, step by step."""
         lines = ["accuracy"]
@@ -239,19 +236,16 @@ class TemporalStudy(Result):
         return "\n".join(lines)
 
 
-def _by_place(answers: Evaluation) -> dict[int, bool]:
-    """Right or wrong by a question's place among all that were asked, whatever their ids; unscored ones left out."""
+def _by_place(answers: Evaluation) -> tuple[dict[int, bool], dict[int, str]]:
+    """Right or wrong, of unscored questions nothing, and the clips if they are known, by a question's place among all.
+
+    Places are those among all that were asked, whatever their ids.
+    """
     failed = {failure.index for failure in answers.failures}
     answered = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
     rows = zip(answered, answers.correct.tolist(), answers.scored.tolist(), strict=True)
-    return {place: right for place, right, scored in rows if scored}
-
-
-def _clips_by_place(answers: Evaluation) -> dict[int, str]:
-    """The clip of each question that was asked, by its place among all; nothing where clips are not known."""
-    failed = {failure.index for failure in answers.failures}
-    answered = [place for place in range(len(answers.ids) + len(failed)) if place not in failed]
-    return dict(zip(answered, answers.clips, strict=True)) if answers.clips else {}
+    clips = dict(zip(answered, answers.clips, strict=True)) if answers.clips else {}
+    return {place: right for place, right, scored in rows if scored}, clips
 
 
 def _contrasts(
