@@ -16,18 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mechaudio.analyses.ahead import Ahead, Waiting
-from mechaudio.analyses.streaming import (
-    Questions,
-    in_batches,
-    positions_that_fit,
-    questions_in,
-    required_questions,
-)
+from mechaudio.analyses.streaming import Questions, in_batches, positions_that_fit, questions_in, required_questions
 from mechaudio.arguments import shown
 from mechaudio.data.clip_names import clip_keys
 from mechaudio.data.question_digest import digest
 from mechaudio.processes import Shared, Work, one_at_a_time
-from mechaudio.question import AudioQuestion, only_questions
+from mechaudio.question import only_questions
 from mechaudio.results import JSON_NAME, Provenance, Result, finish_save
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.fingerprint import fingerprint
@@ -63,7 +57,7 @@ class KeptBatches:
     def __init__(self, folder: str | os.PathLike | None, model: AudioLM, settings: Mapping[str, Any]):
         self.provenance = Provenance.collect(model, settings=settings)
         self._folder = None if folder is None else made_folder(folder, "a run")
-        self._network = "" if folder is None else _digest_of_network(model)
+        self._network = "" if folder is None else _digest(json.dumps(fingerprint(model), sort_keys=True))
         self.most_positions: int | None = None
         if self._folder is not None:
             plan = self._folder / PLAN
@@ -176,7 +170,7 @@ def measured_questions(
     parts = kept.measured(
         drawn(),
         measure,
-        asked=lambda together: digest_of_questions(required_questions(together)),
+        asked=lambda together: _digest(" ".join(map(digest, required_questions(together)))),
         ahead=Ahead(
             model,
             lambda unit: prepare(unit[1]),
@@ -189,11 +183,6 @@ def measured_questions(
     return parts, keys
 
 
-def digest_of_questions(questions: Iterable[AudioQuestion]) -> str:
-    """Digest of what a batch asks, for `KeptBatches.measured`."""
-    return hashlib.sha256(" ".join(map(digest, questions)).encode()).hexdigest()
-
-
 def _read_plan(place: Path) -> int:
     try:
         most = json.loads(place.read_bytes())["most_positions"]
@@ -204,5 +193,5 @@ def _read_plan(place: Path) -> int:
     return most
 
 
-def _digest_of_network(model: AudioLM) -> str:
-    return hashlib.sha256(json.dumps(fingerprint(model), sort_keys=True).encode()).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

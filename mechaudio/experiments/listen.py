@@ -155,8 +155,8 @@ def listen(
         choice=with_sound.choice,
         silence_choice=without.choice,
         correct=with_sound.correct,
-        probabilities=_array(with_sound),
-        silence_probabilities=_array(without),
+        probabilities=np.array(with_sound.probabilities, dtype=np.float64),
+        silence_probabilities=np.array(without.probabilities, dtype=np.float64),
         attention=attention,
         silence_attention=audio_attention(model, deaf, interventions=changes),
         waveform=np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16),
@@ -203,7 +203,3 @@ def unreadable_words(tokenizer: Any, text: str) -> tuple[str, ...]:
     unknown = tokenizer.unk_token_id
     words = dict.fromkeys(re.findall(r"\w+", text))
     return tuple(word for word in words if unknown in tokenizer(word, add_special_tokens=False)["input_ids"])
-
-
-def _array(answered: Answer) -> Float[np.ndarray, " choice"]:
-    return np.array(answered.probabilities, dtype=np.float64)

@@ -98,7 +98,8 @@ class SharedLog(Generic[Entry]):
         self.folder = None if first is None else first.parent
         if first is None:
             return
-        self._first, self._place = first, log_of_process(first)
+        rank = launch().rank
+        self._first, self._place = first, first.with_name(f"{first.stem}-{rank}{first.suffix}") if rank else first
         self._waits = callable(header["run"]) and launch().n == 1 and not any(map(Path.exists, logs_in(first)))
         if not self._waits:
             self.begin()
@@ -252,12 +253,6 @@ def folder_of_answers(folder: str | os.PathLike) -> Path:
 def task_of(question: AudioQuestion) -> str:
     """The task of a question, blank where it has none."""
     return str(question.meta.get("task", ""))
-
-
-def log_of_process(first: Path) -> Path:
-    """The log of this process, beside that of process 0."""
-    rank = launch().rank
-    return first.with_name(f"{first.stem}-{rank}{first.suffix}") if rank else first
 
 
 def logs_in(first: Path) -> list[Path]:

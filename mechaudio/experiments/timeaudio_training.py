@@ -122,7 +122,7 @@ def train(
             "times": written_as,
             "seed": seed,
             "questions": len(questions),
-            "digest": _digest(questions),
+            "digest": _named([digest(question, sound=False) for question in questions]),  # without the bytes of files
             "lora_put_in": lora_is_new,
         }
         folder = folder_of_run(Path(out).expanduser(), "a run of training", log=STATE)
@@ -142,11 +142,6 @@ def train(
     return TrainingRun(
         again, tuple(trainer.losses), tuple(Problem(*each) for each in problems), sizes(groups), folder, provenance
     )
-
-
-def _digest(questions: Sequence[AudioQuestion]) -> str:
-    """Name what is trained on, without the bytes of files."""
-    return _named([digest(question, sound=False) for question in questions])
 
 
 def _named(digests: Sequence[str] | Mapping[str, str]) -> str:

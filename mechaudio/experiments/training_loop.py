@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -35,10 +36,10 @@ STATE = "state.pt"
 
 def network_dtype(network: Network) -> torch.dtype:
     """Give the precision that most of a network is kept in."""
-    counts: dict[torch.dtype, int] = {}
+    counts = Counter[torch.dtype]()
     for parameter in network.parameters():
-        counts[parameter.dtype] = counts.get(parameter.dtype, 0) + parameter.numel()
-    return max(counts, key=lambda dtype: counts[dtype])
+        counts[parameter.dtype] += parameter.numel()
+    return counts.most_common(1)[0][0]
 
 
 class Trainer:

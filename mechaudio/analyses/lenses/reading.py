@@ -39,9 +39,11 @@ def read(
     n_rows, n_positions = stream.positions.shape
     n_choices = max((len(own) for own in batch.choice_ids), default=0)
     columns = ChoiceColumns(batch, n_choices, stream.depths[-1].device) if n_choices else None
+    at_once = max(1, AT_ONCE // (n_rows * batch.vocabulary))
+    parts = (slice(start, start + at_once) for start in range(0, n_positions, at_once))
     chunks = [
         [_numbers(final, logits, columns, tokens, top) for final, logits in _depths(model, stream, part, lens)]
-        for part in _turns(n_positions, max(1, AT_ONCE // (n_rows * batch.vocabulary)))
+        for part in parts
     ]
     numbers = {
         name: np.concatenate([np.stack([depth[name] for depth in chunk], axis=1) for chunk in chunks], axis=2)
@@ -62,10 +64,6 @@ def read(
         else:
             out[name] = kept
     return out | _places(batch, out["positions"])
-
-
-def _turns(n: int, at_once: int) -> Iterator[slice]:
-    return (slice(start, start + at_once) for start in range(0, n, at_once))
 
 
 def _depths(

@@ -206,7 +206,9 @@ class PatchedPlaces:
 
     def patches(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
         """Make the patches of each place of every layer, of what was recorded at `point`, for the base."""
-        return self._in_tower(pair, cache) if self.in_tower else self._in_decoder(pair, cache, base)
+        if self.in_tower:
+            return {layer: self._frames(pair, cache[self.name, layer]) for layer in self.layers}
+        return self._in_decoder(pair, cache, base)
 
     def _in_decoder(self, pair: Contrast, cache: Cache, base: PromptBatch) -> dict[int | None, dict[Any, Patches]]:
         places = self.places_of(pair)
@@ -275,9 +277,6 @@ class PatchedPlaces:
                     f"positions={self.positions!r} names no position of question {batch.questions[row].id!r}, whose "
                     f"prompt has the spans {spans}{sound}: choose positions that every prompt has"
                 )
-
-    def _in_tower(self, pair: Contrast, cache: Cache) -> dict[int | None, dict[Any, Patches]]:
-        return {layer: self._frames(pair, cache[self.name, layer]) for layer in self.layers}
 
     def _frames(self, pair: Contrast, values: Tensor) -> dict[Any, Patches]:
         """Places in one layer of the tower: all frames, or those of each window of seconds."""
