@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -209,17 +209,8 @@ def rows_of(
     def of_some(words: str | Sequence[str | None] | None) -> str | Sequence[str | None] | None:
         return words if words is None or isinstance(words, str) or len(words) != len(every) else words[: len(some)]
 
-    edges = where_it_listens(
-        model,
-        some,
-        target=of_some(target),
-        foil=of_some(foil),
-        whole=whole,
-        window="all",
-        each_layer=False,
-        progress=progress,
-    )
-    return every, edges.queries
+    words: dict[str, Any] = {"target": of_some(target), "foil": of_some(foil), "whole": whole}
+    return every, where_it_listens(model, some, window="all", each_layer=False, progress=progress, **words).queries
 
 
 def refuse_unknown(questions: Iterable[AudioQuestion]) -> None:

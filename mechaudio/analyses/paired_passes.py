@@ -150,15 +150,7 @@ def paired_passes(
             kept.keep(heard)
         return passes
 
-    parts, keys = measured_questions(
-        model,
-        questions,
-        batches,
-        measure,
-        partial(heard_and_silent, model),
-        batch_size=batch_size,
-        workers=workers,
-        what="audio and silence",
-        progress=progress,
-    )
+    make = partial(heard_and_silent, model)
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    parts, keys = measured_questions(model, questions, batches, measure, make, what="audio and silence", **running)
     return joined_passes(parts, keys)

@@ -158,17 +158,8 @@ def steering_sweep(
             provenance=Provenance.collect(model, settings={"n": len(ids)}),
         )
 
-    parts, keys = measured_questions(
-        model,
-        questions,
-        batches,
-        measure,
-        make,
-        batch_size=batch_size,
-        workers=workers,
-        what="steering",
-        progress=progress,
-    )
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    parts, keys = measured_questions(model, questions, batches, measure, make, what="steering", **running)
     return _joined(parts, model, keys)
 
 

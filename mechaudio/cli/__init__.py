@@ -14,7 +14,6 @@ from typing import Any
 
 from mechaudio.cli.mistakes import (
     TerminatedError,
-    UserMistakeError,
     in_options,
     is_mistake,
     remedy,
@@ -107,22 +106,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 text = outcome.to_json(arguments) if arguments.json else fitted(outcome.text, sys.stdout)
                 print(text, flush=True)  # or nowhere: `>&-`
             return outcome.code
-    except UserMistakeError as mistake:
-        tell(f"mechaudio {arguments.verb}: {in_options(str(mistake), arguments)}")
-        return 2
     except KeyboardInterrupt as stop:
         tell(f"\nmechaudio {arguments.verb}: stopped. To go on, {resume(arguments)}")
         return TERMINATED if isinstance(stop, TerminatedError) else STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
         return UNREAD
-    except OSError as error:
-        tell(f"mechaudio {arguments.verb}: {in_options(remedy(error, arguments), arguments)}")
-        return 2
     except Exception as error:
         if not is_mistake(error):
             raise
-        tell(f"mechaudio {arguments.verb}: {in_options(words(error), arguments)}")
+        said = remedy(error, arguments) if isinstance(error, OSError) else words(error)
+        tell(f"mechaudio {arguments.verb}: {in_options(said, arguments)}")
         return 2
 
 

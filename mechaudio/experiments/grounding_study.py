@@ -215,16 +215,9 @@ def grounding_study(
     if model.processor is None:
         raise TypeError("this model was opened without a processor, so questions cannot be written out")
     durations = [_checked(question) for question in questions]
-    evaluation: Any = evaluate(
-        model,
-        questions,
-        scoring="generate",
-        max_new_tokens=max_new_tokens,
-        out=None if out is None else Path(out),
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-    )
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    where = None if out is None else Path(out)
+    evaluation = evaluate(model, questions, scoring="generate", max_new_tokens=max_new_tokens, out=where, **running)
     settings = {"max_new_tokens": max_new_tokens, **evaluation.provenance.settings}
     failed = [failure.index for failure in evaluation.failures]  # several questions may have one id
     return GroundingStudy(

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,38 +79,24 @@ def specialists_study(
     if out is not None:
         folder_of_run(out, "a SpecialistsStudy", results=("SpecialistsStudy",), begins=True)
     askable = Askable(model, questions, workers=workers, progress=progress)
-    steering = steering_study(
-        model,
-        askable,
-        settings=steering_settings(settings),
-        memory=memory,
-        out=None if out is None else Path(out, "steering"),
-        batch_size=batch_size,
-        workers=workers,
-        progress=progress,
-    )
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress} | {"memory": memory}
+    where = None if out is None else Path(out, "steering")
+    steering = steering_study(model, askable, settings=steering_settings(settings), out=where, **running)
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"
     scores, most = steering.scores, int(steering.scores.varies.sum())
     settings = replace(settings, queries=steering.settings.queries, ks=tuple(k for k in settings.ks if k <= most))
     held_out_silent = steering.silent.split(settings.share, settings.seed)[1]
+    chosen: dict[str, Any] = {"ranking": settings.ranking, "draws": settings.draws, "seed": settings.seed}
     try:
         listening = {
-            k: listening_score(
-                scores,
-                held_out,
-                k=k,
-                ranking=settings.ranking,
-                silent=held_out_silent,
-                draws=settings.draws,
-                seed=settings.seed,
-            )
+            k: listening_score(scores, held_out, k=k, silent=held_out_silent, **chosen)
             for k in sorted({*settings.ks, *(k for k in _CURVE if k <= most)})
         }
     except ValueError as error:
         if out is None:
             raise
-        raise ValueError(f"{error}; answers and steering are kept in {Path(out, 'steering')}") from error
+        raise ValueError(f"{error}; answers and steering are kept in {where}") from error
     study = SpecialistsStudy(
         provenance=Provenance.collect(model, seed=settings.seed, settings=asdict(settings) | {"n": len(steering.ids)}),
         settings=settings,
