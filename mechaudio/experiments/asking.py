@@ -75,13 +75,7 @@ def measured(length: Callable[[Placed], int], window: Sequence[Placed]) -> tuple
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """Questions of a batch that can be asked, written out, and rows of those that cannot.
-
-    Attributes:
-        placed: The questions that can be asked.
-        batch: Their prompts, None without any.
-        failed: Rows of the others.
-    """
+    """Questions of a batch that can be asked, their prompts (None without any), and rows of those that cannot."""
 
     placed: Sequence[Placed]
     batch: PromptBatch | None

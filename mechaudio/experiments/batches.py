@@ -22,13 +22,7 @@ WINDOW = 128
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A question and its place in the stream.
-
-    Attributes:
-        index: From 0.
-        question: The question.
-        length: About how many positions its prompt has.
-    """
+    """A question, its place in the stream from 0, and about how many positions its prompt has."""
 
     index: int
     question: AudioQuestion

@@ -133,12 +133,7 @@ def steering_arms(settings: SteeringSettings, ks: Sequence[int], layers: Sequenc
 
 @dataclass(frozen=True, eq=False)
 class Aim:
-    """Heads to steer with, and where the controls come from.
-
-    Attributes:
-        scores: Scores of the heads, from the questions that choose.
-        settings: Settings of the study.
-    """
+    """Heads to steer with, by their scores on the questions that choose, and where the controls come from."""
 
     scores: HeadScores
     settings: SteeringSettings

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any, Literal
 
@@ -168,25 +169,11 @@ def activation_patching(
         "window_seconds": float(window_seconds),
         "one_by_one": one_by_one,
     }
-    more = {
-        "hook_point": wanted.name,
-        "direction": direction,
-        "layers": wanted.layers,
-        "heads": wanted.counted,
-    }
-    options = {"memory": memory, "progress": progress if alone else False}
-    parts = measured_pairs(
-        model,
-        clean,
-        corrupted,
-        lambda pair, provenance: patched_at(wanted, pair, provenance, one_by_one=one_by_one, **options),
-        targets=targets,
-        settings=settings | more,
-        out=out,
-        batch_size=batch_size,
-        what="patching",
-        progress=progress,
-    )
+    more = {"hook_point": wanted.name, "direction": direction, "layers": wanted.layers, "heads": wanted.counted}
+    options: dict[str, Any] = {"memory": memory, "progress": progress if alone else False}
+    measure = partial(patched_at, wanted, one_by_one=one_by_one, **options)
+    running: dict[str, Any] = {"targets": targets, "out": out, "batch_size": batch_size, "progress": progress}
+    parts = measured_pairs(model, clean, corrupted, measure, settings=settings | more, what="patching", **running)
     labels, axes = wanted.joined(parts)
     return PatchingMap(
         **joined(parts, metric, axes, labels),

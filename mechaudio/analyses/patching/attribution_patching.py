@@ -36,9 +36,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mechaudio.analyses.patching.effect_map import Direction, EffectMap
-from mechaudio.analyses.patching.estimates import METHODS, Estimator, Method
+from mechaudio.analyses.patching.estimates import METHODS, EstimatedPairs, Estimator, Method
 from mechaudio.analyses.patching.feature_axes import FEATURES, FeatureAxes
 from mechaudio.analyses.patching.joined import measured_pairs, named, spread
+from mechaudio.analyses.patching.pairs import Contrast
 from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.scale import METRICS, Metric
 from mechaudio.arguments import checks_arguments
@@ -166,18 +167,12 @@ def attribution_patching(
         "heads": wanted.counted,
         "positions": kept_or_written(wanted.positions),
     }
-    parts = measured_pairs(
-        model,
-        clean,
-        corrupted,
-        lambda pair, provenance: Estimator(wanted, pair, metric, method, steps).part(provenance),
-        targets=targets,
-        settings=settings | more,
-        out=out,
-        batch_size=batch_size,
-        what="attributing",
-        progress=progress,
-    )
+
+    def measure(pair: Contrast, provenance: Provenance) -> EstimatedPairs:
+        return Estimator(wanted, pair, metric, method, steps).part(provenance)
+
+    running: dict[str, Any] = {"targets": targets, "out": out, "batch_size": batch_size, "progress": progress}
+    parts = measured_pairs(model, clean, corrupted, measure, settings=settings | more, what="attributing", **running)
     labels, axes = wanted.joined(parts)
     values = np.concatenate([spread(part.values, part.labels, labels) for part in parts], axis=-1)
     return AttributionMap(

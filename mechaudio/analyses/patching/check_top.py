@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -65,17 +66,9 @@ def check_top(
     chosen = [labels for labels, _ in estimated.top(n)]
     targets = Targets.of_settings(estimated.provenance.settings)
     settings = {"checked": len(chosen), "method": estimated.method}
-    parts = measured_pairs(
-        model,
-        clean,
-        corrupted,
-        lambda pair, provenance: _patched(wanted, pair, chosen, provenance),
-        targets=targets,
-        settings=settings,
-        batch_size=batch_size,
-        what="checking",
-        progress=progress,
-    )
+    measure = partial(_patched, wanted, chosen)
+    running: dict[str, Any] = {"targets": targets, "batch_size": batch_size, "progress": progress}
+    parts = measured_pairs(model, clean, corrupted, measure, settings=settings, what="checking", **running)
     exact = joined(parts, estimated.metric, {"place": tuple(range(len(chosen)))})
     if exact["ids"] != estimated.ids:
         raise ValueError(
@@ -97,7 +90,7 @@ def check_top(
 
 
 def _patched(
-    wanted: PatchedPlaces, pair: Contrast, chosen: Sequence[dict[str, Any]], provenance: Provenance
+    wanted: PatchedPlaces, chosen: Sequence[dict[str, Any]], pair: Contrast, provenance: Provenance
 ) -> PatchedPairs:
     """Patch the chosen places of some pairs."""
     if not isinstance(wanted, FeatureAxes):

@@ -24,8 +24,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -129,18 +130,10 @@ def path_patching(
     known = [str(component) for component in senders if component is not None]
     settings = {"sender": tuple(known), "receiver": str(to), "at": tuple(map(str, spans)), "mlps": mlps}
     targets = Targets(target, foil, whole=whole)
-    parts = measured_pairs(
-        model,
-        clean,
-        corrupted,
-        lambda pair, provenance: _patched(model, pair, direction, senders, spans, to, mlps, provenance),
-        targets=targets,
-        settings=settings | {"direction": direction},
-        out=out,
-        batch_size=batch_size,
-        what="path patching",
-        progress=progress,
-    )
+    measure = partial(_patched, model, direction, senders, spans, to, mlps)
+    running: dict[str, Any] = {"targets": targets, "out": out, "batch_size": batch_size, "progress": progress}
+    more = {"direction": direction}
+    parts = measured_pairs(model, clean, corrupted, measure, settings=settings | more, what="path patching", **running)
     return PatchingMap(
         **joined(parts, metric, axes),
         direction=direction,
@@ -151,12 +144,12 @@ def path_patching(
 
 def _patched(
     model: AudioLM,
-    pair: Contrast,
     direction: Direction,
     senders: Sequence[Component | None],
     spans: Sequence[Where | None],
     receiver: Component,
     mlps: str,
+    pair: Contrast,
     provenance: Provenance,
 ) -> PatchedPairs:
     """Patch every path of some pairs; a sender that there is not has NaN."""

@@ -30,12 +30,7 @@ FOLDS = 4
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A fitted probe.
-
-    Attributes:
-        pipeline: Standardisation and regression.
-        penalty: The penalty that cross-validation chose.
-    """
+    """A fitted probe: standardisation and regression, and the penalty that cross-validation chose."""
 
     pipeline: Pipeline
     penalty: float
