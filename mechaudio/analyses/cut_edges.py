@@ -72,7 +72,7 @@ def cut_edges(
         KeyError: A role that the prompts do not have.
     """
     attending = [layer for layer, sites in enumerate(model.site_map.layers["decoder"]) if "pattern" in sites]
-    parts: list[tuple[np.ndarray, ...]] = []
+    parts: list[dict[str, np.ndarray]] = []
     ids: list[str] = []
     keys: list[tuple[str, ...]] = []
     places: list[int] = []
@@ -103,20 +103,12 @@ def cut_edges(
             ids += [question.id for question in alike.questions]
             keys += [clip_keys(question) for question in alike.questions]
     order = np.argsort(places)
-    cut = [np.concatenate([part[index] for part in parts], axis=-1)[..., order] for index in range(len(parts[0]))]
+    measured = {name: np.concatenate([part[name] for part in parts], axis=-1)[..., order] for name in parts[0]}
     shape = len(edges), len(windows), len(ids)
-    probability, margin, correct, attention = (values.reshape(shape) for values in cut[:4])
-    fields = {
-        "probability": probability,
-        "margin": margin,
-        "correct": correct.astype(bool),
-        "attention": attention,
-        "clean_probability": cut[4],
-        "clean_margin": cut[5],
-        "clean_correct": cut[6].astype(bool),
-        "ids": tuple(ids[place] for place in order),
-        "clips": clip_names([keys[place] for place in order]),
+    fields: dict[str, Any] = {
+        name: values if name.startswith("clean_") else values.reshape(shape) for name, values in measured.items()
     }
+    fields |= {"ids": tuple(ids[place] for place in order), "clips": clip_names([keys[place] for place in order])}
     return CutAnswers(fields, there=np.concatenate(ends, axis=1)[:, order])
 
 
@@ -131,15 +123,16 @@ def _measured(
     clean: Float[np.ndarray, "question choice"],
     batch: PromptBatch,
     attention: Float[np.ndarray, "variant question"],
-) -> tuple[np.ndarray, ...]:
-    """Probability, margin, being right and the attention that was cut, then the first three without a cut."""
+) -> dict[str, np.ndarray]:
+    """Probability, margin and being right, with and without a cut, and the attention that was cut."""
     questions = batch.questions
     right = right_choices([question.choices for question in questions], [question.answer for question in questions])
     unused, n_choices = np.zeros(len(right), dtype=np.int64), [len(question.choices) for question in questions]
     refuse_nan([question.id for question in questions], clean, n_choices, "the run without a cut")
     every = np.concatenate([logits, clean[None]])
-    measures = [value(name, every, right, unused, clean) for name in ("probability", "margin")]
+    measures = {name: value(name, every, right, unused, clean) for name in ("probability", "margin")}
     chosen = likeliest(every, n_choices)
     warn_of_unanswered([question.id for question in questions], chosen)
-    measures.append(are_right(chosen, right))
-    return (*(one[:-1] for one in measures), attention.astype(np.float64), *(one[-1] for one in measures))
+    measures["correct"] = are_right(chosen, right)
+    without = {f"clean_{name}": values[-1] for name, values in measures.items()}
+    return {name: values[:-1] for name, values in measures.items()} | {"attention": attention.astype(float)} | without
