@@ -74,12 +74,11 @@ def is_mistake(error: BaseException) -> bool:
         return True
     if not isinstance(error, Exception) or isinstance(error, (AssertionError, NotImplementedError)):
         return False
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     last = error.__traceback__
     while last.tb_next is not None:
         last = last.tb_next
-    raised = frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return raised and _is_ours(frame.f_code.co_filename)
+    code = last.tb_frame.f_code
+    return code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"] and _is_ours(code.co_filename)
 
 
 def _is_ours(file: str) -> bool:
