@@ -62,34 +62,26 @@ def listen_first(
 
     if out is None:
         return find()
-    kept = _Kept(Path(out) / "listens", model, list(askable))
+    of = json.dumps([fingerprint(model), [digest(question) for question in askable]], sort_keys=True)
+    found_for = hashlib.sha256(of.encode()).hexdigest()
     with one_at_a_time(made_folder(out, "a study")):  # of several processes, the first finds it for all
-        return kept.read() or kept.write(find())
+        listens = _kept(Path(out) / "listens", found_for)
+        if listens is None:
+            listens = find()
+            settings = dict(listens.provenance.settings) | {"found_for": found_for}
+            listens = replace(listens, provenance=replace(listens.provenance, settings=settings))
+            listens.save(Path(out) / "listens")
+        return listens
 
 
-class _Kept:
-    """The rows that listen, in the folder of a study, with what has to be the same for them to be taken up."""
-
-    def __init__(self, folder: Path, model: AudioLM, asked: Sequence[AudioQuestion]):
-        self.folder = folder
-        of = [fingerprint(model), [digest(question) for question in asked]]
-        self.of = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
-
-    def read(self) -> WhereItListens | None:
-        """Read it back; None where there is none, or one of something else."""
-        if not (self.folder / JSON_NAME).exists():
-            return None
-        listens = WhereItListens.load(self.folder)
-        finish_save(self.folder)
-        known = listens.provenance.settings.get("found_for"), listens.provenance.versions
-        return listens if known == (self.of, Provenance.collect().versions) else None
-
-    def write(self, found: WhereItListens) -> WhereItListens:
-        """Keep it, and give it as it is read back."""
-        settings = dict(found.provenance.settings) | {"found_for": self.of}
-        found = replace(found, provenance=replace(found.provenance, settings=settings))
-        found.save(self.folder)
-        return found
+def _kept(folder: Path, found_for: str) -> WhereItListens | None:
+    """The rows that listen, out of the folder of a study; None where there are none, or those of something else."""
+    if not (folder / JSON_NAME).exists():
+        return None
+    listens = WhereItListens.load(folder)
+    finish_save(folder)
+    known = listens.provenance.settings.get("found_for"), listens.provenance.versions
+    return listens if known == (found_for, Provenance.collect().versions) else None
 
 
 def _may_be_wrong(question: AudioQuestion) -> bool:
