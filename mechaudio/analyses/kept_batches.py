@@ -37,12 +37,9 @@ _OTHERS = {
 
 
 class KeptBatches:
-    """The batches of one run, in their order.
+    """The batches of one run, in their order; without a folder nothing is kept.
 
-    Args:
-        folder: Where they are kept; `None` to keep nothing.
-        model: The opened model.
-        settings: What has to be the same when the run is taken up.
+    Settings, network and questions have to be the same when the run is taken up.
 
     Attributes:
         most_positions: Positions that a batch may have where its size is not given: as many as fitted when the run was

@@ -170,11 +170,8 @@ def _row(placed: Placed) -> Row:
 
 def _opened(asking: Asking, question: AudioQuestion) -> AudioQuestion:
     """The question with its recording read, if it is needed."""
-    return (
-        question
-        if asking.condition == "caption" or question.audio is None
-        else replace(question, audio=question.clips())
-    )
+    needless = asking.condition == "caption" or question.audio is None
+    return question if needless else replace(question, audio=question.clips())
 
 
 def _prompts(model: AudioLM, asking: Asking, questions: Sequence[AudioQuestion]) -> PromptBatch:

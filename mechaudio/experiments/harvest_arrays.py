@@ -17,9 +17,7 @@ from mechaudio.tracing.hook_points import SHAPES
 class StoredArray(BackendArray):
     """A hook point in some layers, `[layer, entry, ...]`; `[entry, ...]` of one that is once in the model.
 
-    Attributes:
-        shape: Its size.
-        dtype: Type of its numbers; float32 for bfloat16.
+    Its numbers are float32 where bfloat16 is kept.
     """
 
     def __init__(self, harvest: Harvest, name: str, layers: Sequence[int | None]):

@@ -142,7 +142,7 @@ def contiguous(layers: Sequence[int]) -> tuple[tuple[int, int], ...]:
 def mata_arms(settings: MataSettings, layers: Sequence[int], depth: int) -> tuple[MataArm, ...]:
     """Every setting, each once: strengths in the published range; published ranges and all others at its strength."""
     published = placed(settings.published, layers, depth, settings.mapping)
-    spans = [placed(span, layers, depth, settings.mapping) for span in known_ranges(settings, layers, depth)]
+    spans = [placed(span, layers, depth, settings.mapping) for span in known_ranges(settings, layers)]
     rows = settings.queries
     arms = [MataArm(mode, settings.alpha, *published, rows) for mode in MODES]
     arms += [MataArm(mode, alpha, *published, rows) for mode in MODES for alpha in settings.alphas]
@@ -150,10 +150,8 @@ def mata_arms(settings: MataSettings, layers: Sequence[int], depth: int) -> tupl
     return tuple(dict.fromkeys(arms))
 
 
-def known_ranges(settings: MataSettings, layers: Sequence[int], depth: int) -> tuple[tuple[int, int], ...]:
+def known_ranges(settings: MataSettings, layers: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """The ranges of the published ablation that the model has layers for."""
     if settings.mapping == "proportional":
         return settings.ranges
-    return tuple(
-        span for span in settings.ranges if any(span[0] <= layer <= span[1] for layer in layers if layer < depth)
-    )
+    return tuple(span for span in settings.ranges if any(span[0] <= layer <= span[1] for layer in layers))

@@ -101,8 +101,7 @@ def mata_study(
         groups=groups_of([questions[place].meta for place in answered]),
         published=placed(settings.published, layers, model.n_layers, settings.mapping),
         ranges=tuple(
-            (span, placed(span, layers, model.n_layers, settings.mapping))
-            for span in known_ranges(settings, layers, model.n_layers)
+            (span, placed(span, layers, model.n_layers, settings.mapping)) for span in known_ranges(settings, layers)
         ),
         settings=settings,
         listens=listens,

@@ -56,20 +56,10 @@ def go_through(
 ) -> list[Noted]:
     """Ask what the log does not have yet, and what failed before, in batches that do not depend on who asks them.
 
-    Args:
-        model: An `AudioLM`.
-        asking: How questions are asked.
-        questions: The stream.
-        log: What is known. Its header says how many `batch_positions` and questions (`batch_size`) a batch may have.
-        ask: Asks questions of a batch, given their prompts.
-        keep: Writes to the log what was made of a batch, in one part or several, and which questions failed.
-        strict: Raise at the first question that cannot be asked.
-        workers: Processes that make prompts, as in `workers_for`.
-        look: Looks at each window of questions that is held.
-        note: Works something out for each question that needs the bytes of its recordings, such as a digest. Threads
-            call it while the model is busy.
-        what: Stands before the progress bar.
-        progress: Draw a progress bar; as everywhere.
+    The header of the log says how many `batch_positions` and questions (`batch_size`) a batch may have. `ask` asks the
+    questions of a batch, given their prompts, and `keep` writes to the log what was made of it, in one part or several,
+    and which questions failed. `look` looks at each window of questions that is held; `note` works something out for
+    each question that needs the bytes of its recordings, such as a digest, and threads call it while the model is busy.
 
     Returns:
         What was noted of each question.

@@ -56,11 +56,8 @@ class PatchedPairs(MeasuredPairs):
 
     Attributes:
         logits: Logits of the choices, with each place patched; NaN where there is no such place.
-        clean: In the clean runs.
+        clean: In the clean runs; `right`, `texts` and `wrong` are those of the `Contrast`.
         corrupted: In the corrupted runs.
-        right: `Contrast.right`.
-        texts: `Contrast.texts`.
-        wrong: `Contrast.wrong`.
         ways: How the places were computed.
     """
 
