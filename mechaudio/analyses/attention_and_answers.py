@@ -176,7 +176,7 @@ def attention_and_answers(
         keys += [clip_keys(question) for question in batch.questions]
     every = AttentionAndAnswers.concatenated(parts)
     settings = dict(every.provenance.settings) | ({} if targets is None else targets.settings())
-    return replace(every, clips=clip_names(keys), provenance=replace(every.provenance, settings=settings))
+    return replace(every, clips=clip_names(keys), provenance=Provenance.collect(model, settings=settings))
 
 
 def rows_of(
