@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -236,6 +236,7 @@ def logit_lens(
         field: concatenated([part[field] for part in parts], -1 if parts[0][field].dtype.kind == "i" else np.nan)
         for field in ARRAYS
     }
+    listed: dict[str, Any] = {name: tuple(row for part in parts for row in part[name]) for name in LISTS}
     shown = {*joined["top_ids"].flatten().tolist(), *wanted} - {-1}
     settings = {"positions": positions, "condition": condition, "lens": name}
     return LogitLens(
@@ -245,5 +246,5 @@ def logit_lens(
         lens=name,
         provenance=Provenance.collect(model, settings=settings | targets.settings()),
         **joined,
-        **{name: tuple(row for part in parts for row in part[name]) for name in LISTS},
+        **listed,
     )
