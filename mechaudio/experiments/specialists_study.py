@@ -79,9 +79,9 @@ def specialists_study(
     if out is not None:
         folder_of_run(out, "a SpecialistsStudy", results=("SpecialistsStudy",), begins=True)
     askable = Askable(model, questions, workers=workers, progress=progress)
-    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress} | {"memory": memory}
+    running: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     where = None if out is None else Path(out, "steering")
-    steering = steering_study(model, askable, settings=steering_settings(settings), out=where, **running)
+    steering = steering_study(model, askable, settings=steering_settings(settings), memory=memory, out=where, **running)
     calibration, held_out = steering.heard.split(settings.share, settings.seed)
     assert not set(calibration.clips) & set(held_out.clips), "a clip is on both sides of the split"
     scores, most = steering.scores, int(steering.scores.varies.sum())
