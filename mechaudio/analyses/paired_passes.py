@@ -86,16 +86,14 @@ def ask_both(model: AudioLM, prompts: tuple[PromptBatch, PromptBatch], queries: 
     record = [[attending(batch, queries), *points(batch, queries)] for batch in prompts]
     audible = _heard_run(model, prompts[0], record[0], queries)
     silent = run(model, prompts[1], record=record[1], logits="last")
-    passes = {
-        condition: measured(model, batch, condition, queries, cache, answers_in(batch, logits, required=True))
-        for condition, batch, cache, logits in (
-            ("audio", audible.batch, audible.cache, audible.logits),
-            ("silence", silent.batch, silent.cache, silent.logits[:, -1]),
-        )
-    }
+    heard = answers_in(audible.batch, audible.logits, required=True)
+    deaf = answers_in(silent.batch, silent.logits[:, -1], required=True)
     directions = directions_in(model, prompts, queries, audible.cache, silent.cache)
     return audible, PairedPasses(
-        heard=passes["audio"], silent=passes["silence"], directions=directions, provenance=directions.provenance
+        heard=measured(model, audible.batch, "audio", queries, audible.cache, heard),
+        silent=measured(model, silent.batch, "silence", queries, silent.cache, deaf),
+        directions=directions,
+        provenance=directions.provenance,
     )
 
 
