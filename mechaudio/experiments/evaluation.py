@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Int
 
 from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import checks_arguments, n_of, shown
-from mechaudio.experiments.written import mean_over_clips
 from mechaudio.kinds import MaybeNone
 from mechaudio.labelled import grid_coordinates
+from mechaudio.metrics.bootstrap import mean_estimate
 from mechaudio.metrics.captions import normalised_match
 from mechaudio.metrics.checked import same_length
 from mechaudio.metrics.choices import NO_ANSWER, NO_TEXT, margin, right_choices
@@ -197,7 +197,7 @@ class Evaluation(Result):
                 ".overall has the share of right choices"
             )
         clips = self.clips_among(which)
-        return {name: mean_over_clips(values[which], clips) for name, values in self.scores.items()}
+        return {name: mean_estimate(values[which], clips=clips) for name, values in self.scores.items()}
 
     def by_task(self) -> dict[str, Proportion]:
         """The share of right answers of each task that is named, in the order in which the tasks first come."""

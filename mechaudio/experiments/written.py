@@ -9,8 +9,6 @@ import numpy as np
 from jaxtyping import Float
 
 from mechaudio.metrics import captions
-from mechaudio.metrics.bootstrap import mean_estimate
-from mechaudio.metrics.estimates import Estimate
 
 #: Scores by name, each of a text and its reference.
 WRITTEN: Mapping[str, Callable[..., float]] = {
@@ -27,7 +25,6 @@ WRITTEN: Mapping[str, Callable[..., float]] = {
 }
 #: Those that need no further package.
 DEFAULT = ("exact_match", "normalised_match", "containment")
-_CONFIDENCE = 0.95
 #: Names of scores, functions of a text and its reference, or both by name.
 Scores = Annotated[
     Sequence[str | Callable[..., float]] | Mapping[str, Callable[..., float]],
@@ -77,8 +74,3 @@ def scored(
         )
         for name, score in functions.items()
     }
-
-
-def mean_over_clips(values: Float[np.ndarray, " question"], clips: Sequence[str] | None) -> Estimate:
-    """The mean of a score, with a bootstrap interval over clips; NaN ends where these are too few or alike."""
-    return mean_estimate(values, clips=clips or None, confidence=_CONFIDENCE)
