@@ -119,8 +119,10 @@ class SharedLog(Generic[Entry]):
                 f"another process began a run in {str(self.folder)!r} meanwhile: wait for it, or give another out="
             )
         self.header = begun_header(self._first, self.header)
-        self._file = opened_log(self._place, self.header)
+        begin(self._place, self.header)
+        self._file = self._place.open("r+b")
         try:
+            _claim(self._file, self._place)
             self._read(self._place, self._file)
             self._file.truncate(self._own.end)
             self._file.seek(self._own.end)
@@ -271,22 +273,6 @@ def begun_header(first: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         known = read_header(first, file.readline().rstrip(b"\n"), given)[0]
     refuse_others(first, known["run"], given["run"])
     return known
-
-
-def opened_log(place: Path, header: Mapping[str, Any]) -> BinaryIO:
-    """Open a log to read and write, for this process alone; where there is none, make it with its first line.
-
-    Raises:
-        ValueError: There is something else in its place, or another process writes to it.
-    """
-    begin(place, header)
-    file = place.open("r+b")
-    try:
-        _claim(file, place)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 def begin(place: Path, header: Mapping[str, Any]) -> None:
