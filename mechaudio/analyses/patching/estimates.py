@@ -174,15 +174,14 @@ class Estimator:
         step.narrow(axis, step.shape[axis] - self.base.n_forced, self.base.n_forced).zero_()
         return step
 
-    def _at(self, place: Place, there: Tensor) -> Graph:
-        """The base run with one hook point replaced, and the gradient there."""
+    def _at(self, place: Place, there: Tensor, points: Sequence[HookPoint] = ()) -> Graph:
+        """The base run with one hook point replaced, and the gradient at others, or there."""
         if place == FEATURES:
-            return self._graph((), with_features(self.model, self.base, there))
+            return self._graph(points, with_features(self.model, self.base, there))
         point = HookPoint(place[0], layers=None if place[1] is None else [place[1]])
-        return self._graph([point], self.base, interventions=[Edit(point, lambda _: there)])
+        return self._graph(points or [point], self.base, interventions=[Edit(point, lambda _: there)])
 
     def _along_inputs(self) -> Estimates:
-        embed = HookPoint("embed")
         in_tower = self.from_features or self.wanted.in_tower
         ours = self._unpatched([*self.points] if in_tower else [*self.points, *({"embed"} - {self.wanted.name})])
         if in_tower:
@@ -192,17 +191,12 @@ class Estimator:
             start = ours["embed", None]
             given = self.towards.get(("embed", None))
             if given is None:
-                given = run(self.model, self.source, record=[embed], logits=None).cache["embed"]
+                given = run(self.model, self.source, record=[HookPoint("embed")], logits=None).cache["embed"]
             step = _difference(given, start)
         mean = dict.fromkeys(self.keys, 0.0)
         for share, weight in _quadrature(self.steps):
             between = start + (share * step).to(start)
-            if in_tower:
-                made = self._graph(self.points, with_features(self.model, self.base, between))
-            else:
-                made = self._graph(
-                    self.points, self.base, interventions=[Edit(embed, lambda _, between=between: between)]
-                )
+            made = self._at(FEATURES if in_tower else ("embed", None), between, self.points)
             gradients = made.gradients()
             mean = {place: mean[place] + weight * gradients[place].float() for place in self.keys}
         return np.stack(
