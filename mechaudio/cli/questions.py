@@ -27,11 +27,9 @@ KEPT = 64
 
 @dataclass(frozen=True)
 class Source:
-    """A source of questions.
+    """A source of questions: one of `MADE` or `CORPORA`, or `temporal`, and what it is loaded from.
 
-    Attributes:
-        name: One of `MADE` or `CORPORA`, or `temporal`.
-        where: What a corpus is loaded from; blank for what the loader takes by itself.
+    That is blank for what the loader of a corpus takes by itself.
     """
 
     name: str

@@ -65,19 +65,11 @@ class Choice(Shown, Generic[ArmT]):
 
 @dataclass(frozen=True, eq=False)
 class Halves(Generic[ArmT]):
-    """Answers under every arm, to questions that choose and to questions that report.
+    """Answers under every arm and without any (`clean`), to questions that choose and to questions that report.
 
-    Attributes:
-        arms: The settings, each once.
-        correct: Whether each answer is right.
-        clean_correct: Whether each answer is right without any of them.
-        chooses: Which questions choose.
-        reports: Which questions report; what is in neither half, as without a known answer, is not counted.
-        margin: Logit of the right choice minus that of the best wrong one; None where it decides nothing.
-        clips: Name of the clip of each question; without them, each is about a clip of its own.
-        seed: Seed of the lot among equally good arms.
-        unanswered: Which questions have no answer under an arm, because logits are NaN; None where all have.
-        clean_unanswered: Which have none without any of them.
+    What is in neither half, as without a known answer, is not counted. Margins decide between equally many right
+    answers where they are given, then a lot by the seed. Unanswered are questions whose logits are NaN, None where all
+    have an answer; without `clips` each question is about a clip of its own.
     """
 
     arms: Sequence[ArmT]

@@ -26,13 +26,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 
 @dataclass(frozen=True, eq=False)
 class Together:
-    """Questions that are asked together, or of which it is known already that they cannot be asked.
-
-    Attributes:
-        placed: The questions.
-        failed: What became of those that cannot be asked.
-        again: Whether they could not be asked before.
-    """
+    """Questions that are asked together, perhaps `again`, or of which it is known already that they cannot be asked."""
 
     placed: Sequence[Placed]
     failed: Sequence[Row] = ()

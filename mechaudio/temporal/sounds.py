@@ -15,13 +15,7 @@ TRAILING = " .,!?:;"
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound of a clip.
-
-    Attributes:
-        key: What it is told apart by.
-        text: As it is called where it is first heard, in one line.
-        segments: When it is heard.
-    """
+    """A sound of a clip: its key, how it is called where it is first heard (in one line), and when it is heard."""
 
     key: str
     text: str

@@ -65,15 +65,7 @@ def path_patches(
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """All that is needed of two runs to patch paths from one into the other.
-
-    Attributes:
-        model: The opened model.
-        base: The prompts to be run.
-        receiver: Who reads.
-        mlps: Whether MLPs on the way are kept.
-        runs: The base run and the source run, with what was recorded of them.
-    """
+    """The base run and the source run, with what was recorded of them to patch paths to a receiver."""
 
     model: AudioLM
     base: PromptBatch

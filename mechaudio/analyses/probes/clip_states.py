@@ -15,18 +15,10 @@ from mechaudio.temporal.draws import digest
 
 @dataclass(frozen=True, eq=False)
 class ClipStates:
-    """One clip as probes see it.
+    """One clip as probes see it: of each place one vector per token that is kept, and the mean over all.
 
-    Attributes:
-        states: Place -> one vector per token that is kept.
-        edges: Seconds at which the clip's tokens begin and end.
-        events: What sounds when.
-        key: Names the recording.
-        name: Id of the clip or question.
-        question: What was asked about it, `None` for nothing.
-        correct: Whether the model answered right.
-        tokens: Which tokens are kept, `None` for all.
-        means: Place -> the mean over all tokens.
+    Edges are seconds at which the clip's tokens begin and end. `key` names the recording, `name` the clip or question;
+    `tokens` are those that are kept, `None` for all.
     """
 
     states: Mapping[str, Float[np.ndarray, "token d_model"]]
