@@ -144,8 +144,11 @@ def steering_sweep(
 
     def measure(together: Questions, made: Any) -> SteeringSweep:
         ids = tuple(question.id for question in required_questions(together))
-        batch, passes = ask_both(model, made, queries) if directions is None else (made, None)
-        wanted = dict(variants(directions.of(ids) if passes is None else passes.directions))
+        if directions is None:
+            batch, passes = ask_both(model, made, queries)
+            wanted = dict(variants(passes.directions))
+        else:
+            batch, passes, wanted = made, None, dict(variants(directions.of(ids)))
         done = sweep(model, batch, list(wanted.values()), progress=False)
         return SteeringSweep(
             names=tuple(wanted),

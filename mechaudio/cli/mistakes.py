@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mechaudio.results import refuse_kept
 from mechaudio.writing import refuse_others
@@ -74,7 +74,7 @@ def is_mistake(error: BaseException) -> bool:
         return True
     if not isinstance(error, Exception) or isinstance(error, (AssertionError, NotImplementedError)):
         return False
-    last = error.__traceback__
+    last: Any = error.__traceback__
     while last.tb_next is not None:
         last = last.tb_next
     code = last.tb_frame.f_code
