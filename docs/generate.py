@@ -283,9 +283,9 @@ def names_page() -> str:
         "",
         "| name | module |",
         "|---|---|",
-        *(f"| `ma.{name}` | `{mechaudio._HOME[name]}` |" for name in sorted(mechaudio._HOME, key=str.lower)),
+        *(f"| `ma.{name}` | `{mechaudio._homes[name]}` |" for name in sorted(mechaudio._homes, key=str.lower)),
     ]
-    for room in sorted({*mechaudio.__all__} - {*mechaudio._HOME, "__version__"}):
+    for room in sorted({*mechaudio.__all__} - {*mechaudio._homes, "__version__"}):
         names = ", ".join(f"`{name}`" for name in getattr(mechaudio, room).__all__)
         lines += ["", f"## `ma.{room}`", "", names]
     return "\n".join(lines) + "\n"

@@ -164,7 +164,7 @@ def _entry(holder: ModuleType, name: str, value: Any, room: str, taken: set[str]
 def _shortest(holder: ModuleType, name: str, value: Any) -> str:
     """Return the name that users write: that of `mechaudio` itself where it has one."""
     top = import_module(TOP)
-    direct = name in top._HOME and getattr(top, name) is value
+    direct = name in top._homes and getattr(top, name) is value
     return f"ma.{name}" if direct else f"ma{holder.__name__.removeprefix(TOP)}.{name}"
 
 

@@ -18,85 +18,53 @@ from typing import TYPE_CHECKING
 from mechaudio.rooms import as_room
 
 if TYPE_CHECKING:
-    from mechaudio import (
-        analyses,
-        audio,
-        data,
-        experiments,
-        interventions,
-        metrics,
-        models,
-        report,
-        temporal,
-        timeaudio,
-        tracing,
-        variants,
-        viz,
-    )
-    from mechaudio.audio.clip import AudioClip
-    from mechaudio.audio.events import AnnotatedClip, Event
-    from mechaudio.experiments.evaluate import evaluate
-    from mechaudio.experiments.harvest import Harvest, harvest
-    from mechaudio.interventions.generate_variants import generate_variants
-    from mechaudio.interventions.grid import grid
-    from mechaudio.interventions.knock_out import KnockOutAttention
-    from mechaudio.interventions.mata import mata
-    from mechaudio.interventions.patch import Patch
-    from mechaudio.interventions.scale import ScaleAttention
-    from mechaudio.interventions.steer import Steer
-    from mechaudio.interventions.steer_heads import SteerHeads
-    from mechaudio.interventions.sweep import sweep
-    from mechaudio.interventions.upweight import UpweightAttention
-    from mechaudio.models.prompt import prompt
-    from mechaudio.models.registry import register
-    from mechaudio.models.spans import PromptFormat
-    from mechaudio.notebook.explore import explore
-    from mechaudio.question import Answer, AudioQuestion
-    from mechaudio.results import Result
-    from mechaudio.tracing.audio_lm import AudioLM, trace
-    from mechaudio.tracing.edit import Edit
-    from mechaudio.tracing.generation import generate
-    from mechaudio.tracing.hook_points import HookPoint
-    from mechaudio.tracing.load import load
-    from mechaudio.tracing.run import answer, run
-    from mechaudio.tracing.sites import NoSuchHookPoint
+    from mechaudio import analyses as analyses
+    from mechaudio import audio as audio
+    from mechaudio import data as data
+    from mechaudio import experiments as experiments
+    from mechaudio import interventions as interventions
+    from mechaudio import metrics as metrics
+    from mechaudio import models as models
+    from mechaudio import report as report
+    from mechaudio import temporal as temporal
+    from mechaudio import timeaudio as timeaudio
+    from mechaudio import tracing as tracing
+    from mechaudio import variants as variants
+    from mechaudio import viz as viz
+    from mechaudio.audio.clip import AudioClip as AudioClip
+    from mechaudio.audio.events import AnnotatedClip as AnnotatedClip
+    from mechaudio.audio.events import Event as Event
+    from mechaudio.experiments.evaluate import evaluate as evaluate
+    from mechaudio.experiments.harvest import Harvest as Harvest
+    from mechaudio.experiments.harvest import harvest as harvest
+    from mechaudio.interventions.generate_variants import generate_variants as generate_variants
+    from mechaudio.interventions.grid import grid as grid
+    from mechaudio.interventions.knock_out import KnockOutAttention as KnockOutAttention
+    from mechaudio.interventions.mata import mata as mata
+    from mechaudio.interventions.patch import Patch as Patch
+    from mechaudio.interventions.scale import ScaleAttention as ScaleAttention
+    from mechaudio.interventions.steer import Steer as Steer
+    from mechaudio.interventions.steer_heads import SteerHeads as SteerHeads
+    from mechaudio.interventions.sweep import sweep as sweep
+    from mechaudio.interventions.upweight import UpweightAttention as UpweightAttention
+    from mechaudio.models.prompt import prompt as prompt
+    from mechaudio.models.registry import register as register
+    from mechaudio.models.spans import PromptFormat as PromptFormat
+    from mechaudio.notebook.explore import explore as explore
+    from mechaudio.question import Answer as Answer
+    from mechaudio.question import AudioQuestion as AudioQuestion
+    from mechaudio.results import Result as Result
+    from mechaudio.tracing.audio_lm import AudioLM as AudioLM
+    from mechaudio.tracing.audio_lm import trace as trace
+    from mechaudio.tracing.edit import Edit as Edit
+    from mechaudio.tracing.generation import generate as generate
+    from mechaudio.tracing.hook_points import HookPoint as HookPoint
+    from mechaudio.tracing.load import load as load
+    from mechaudio.tracing.run import answer as answer
+    from mechaudio.tracing.run import run as run
+    from mechaudio.tracing.sites import NoSuchHookPoint as NoSuchHookPoint
 
 __version__ = "0.2.0"
-
-_HOME = {
-    "AnnotatedClip": "mechaudio.audio.events",
-    "Answer": "mechaudio.question",
-    "AudioClip": "mechaudio.audio.clip",
-    "AudioLM": "mechaudio.tracing.audio_lm",
-    "AudioQuestion": "mechaudio.question",
-    "Edit": "mechaudio.tracing.edit",
-    "Event": "mechaudio.audio.events",
-    "Harvest": "mechaudio.experiments.harvest",
-    "HookPoint": "mechaudio.tracing.hook_points",
-    "KnockOutAttention": "mechaudio.interventions.knock_out",
-    "NoSuchHookPoint": "mechaudio.tracing.sites",
-    "Patch": "mechaudio.interventions.patch",
-    "PromptFormat": "mechaudio.models.spans",
-    "Result": "mechaudio.results",
-    "ScaleAttention": "mechaudio.interventions.scale",
-    "Steer": "mechaudio.interventions.steer",
-    "SteerHeads": "mechaudio.interventions.steer_heads",
-    "UpweightAttention": "mechaudio.interventions.upweight",
-    "answer": "mechaudio.tracing.run",
-    "evaluate": "mechaudio.experiments.evaluate",
-    "explore": "mechaudio.notebook.explore",
-    "generate": "mechaudio.tracing.generation",
-    "generate_variants": "mechaudio.interventions.generate_variants",
-    "grid": "mechaudio.interventions.grid",
-    "harvest": "mechaudio.experiments.harvest",
-    "load": "mechaudio.tracing.load",
-    "mata": "mechaudio.interventions.mata",
-    "prompt": "mechaudio.models.prompt",
-    "register": "mechaudio.models.registry",
-    "run": "mechaudio.tracing.run",
-    "sweep": "mechaudio.interventions.sweep",
-    "trace": "mechaudio.tracing.audio_lm",
-}
 
 #: Where people who know other libraries begin.
 _ELSEWHERE = {
@@ -115,55 +83,6 @@ _ELSEWHERE = {
     "patching": "ma.analyses.activation_patching, .attribution_patching and .path_patching",
 }
 
-__all__ = [
-    "AnnotatedClip",
-    "Answer",
-    "AudioClip",
-    "AudioLM",
-    "AudioQuestion",
-    "Edit",
-    "Event",
-    "Harvest",
-    "HookPoint",
-    "KnockOutAttention",
-    "NoSuchHookPoint",
-    "Patch",
-    "PromptFormat",
-    "Result",
-    "ScaleAttention",
-    "Steer",
-    "SteerHeads",
-    "UpweightAttention",
-    "__version__",
-    "analyses",
-    "answer",
-    "audio",
-    "data",
-    "evaluate",
-    "experiments",
-    "explore",
-    "generate",
-    "generate_variants",
-    "grid",
-    "harvest",
-    "interventions",
-    "load",
-    "mata",
-    "metrics",
-    "models",
-    "prompt",
-    "register",
-    "report",
-    "run",
-    "sweep",
-    "temporal",
-    "timeaudio",
-    "trace",
-    "tracing",
-    "variants",
-    "viz",
-]
-
 
 def _read_only(mapping: dict) -> MappingProxyType:
     return MappingProxyType(mapping)
@@ -173,4 +92,4 @@ def _read_only(mapping: dict) -> MappingProxyType:
 # the workers of a DataLoader, of multiprocessing and of joblib.
 copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
-as_room(__name__, _HOME, _ELSEWHERE)
+as_room(__name__, _ELSEWHERE)

@@ -9,7 +9,6 @@ These checks go through every part of what is given; where they say `no_type_che
 
 from __future__ import annotations
 
-import ast
 import inspect
 import operator
 import os
@@ -33,6 +32,8 @@ from typing import (
 )
 
 import numpy as np
+
+from mechaudio.rooms import imports_of
 
 #: None where something is left out that nearly always is there: type checkers ask for no check of it, which every use
 #: would have to make.
@@ -328,10 +329,4 @@ class _Names(dict):
 @cache
 def _type_checking_imports(module: str) -> dict[str, tuple[str, str | None]]:
     """Name -> module and attribute of what the module imports for type checkers alone."""
-    homes: dict[str, tuple[str, str | None]] = {}
-    for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module]))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            homes |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-        elif isinstance(node, ast.Import):
-            homes |= {alias.asname or alias.name: (alias.name, None) for alias in node.names}
-    return homes
+    return {name.asname or name.name: (home or name.name, home and name.name) for home, name in imports_of(module)}

@@ -5,9 +5,11 @@ module by what ran before. A room has its submodules from the start. Where a roo
 as the module that holds it, the room's `__init__` decides: the attribute is the function, always.
 """
 
+import ast
+import inspect
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -54,18 +56,33 @@ class Room(ModuleType):
         return {module.name for module in pkgutil.iter_modules(self.__path__) if not module.name.startswith("_")}
 
 
-def as_room(
-    package: str,
-    homes: Mapping[str, str] = MappingProxyType({}),
-    elsewhere: Mapping[str, str] = MappingProxyType({}),
-) -> None:
+def imports_of(module: str) -> Iterator[tuple[str | None, ast.alias]]:
+    """Everything that a module imports, for type checkers alone too: from where, None for a whole module, and as what.
+
+    Raises:
+        OSError: Its source is not there.
+        TypeError: It has no source.
+    """
+    for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module]))):
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module):
+            yield from ((getattr(node, "module", None), name) for name in node.names)
+
+
+def as_room(package: str, elsewhere: Mapping[str, str] = MappingProxyType({})) -> None:
     """Make a package a room: the last statement of its `__init__`.
+
+    What the `__init__` imports as itself (`from home import name as name`, which type checkers take for public, too) is
+    public; behind `if TYPE_CHECKING` it is imported when it is first asked for.
 
     Args:
         package: Its name, `__name__`.
-        homes: Public name -> the module that it is imported from when it is first asked for.
         elsewhere: Word of other libraries -> what does it here.
     """
     module = sys.modules[package]
+    public = {name.name: home for home, name in imports_of(package) if name.asname == name.name}
     module.__class__ = Room
-    module._homes, module._elsewhere = homes, elsewhere
+    module._homes = {name: home for name, home in public.items() if home != package}
+    module._elsewhere = elsewhere
+    if public:
+        names = {*public, "__version__"} if hasattr(module, "__version__") else public
+        module.__all__ = sorted(names, key=lambda name: (not name.isupper(), name))

@@ -9,7 +9,7 @@ from tests.snippets import REPOSITORY
 
 pytest.importorskip("griffe", reason="the reference is made with mechaudio[docs]")
 PAGES = runpy.run_path(str(REPOSITORY / "docs/reference_pages.py"))
-ROOMS = sorted({*ma.__all__} - {*ma._HOME, "__version__"})
+ROOMS = sorted({*ma.__all__} - {*ma._homes, "__version__"})
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_every_object_has_one_name_and_one_page_also_where_files_of_one_spelling
 
 def test_every_public_name_leads_to_a_page(entries):
     objects = {id(_at(entry.name)) for entry in entries}
-    assert [name for name in ma._HOME if f"ma.{name}" not in {entry.name for entry in entries}] == []
+    assert [name for name in ma._homes if f"ma.{name}" not in {entry.name for entry in entries}] == []
     for room in ROOMS:
         for name, value in ((name, getattr(getattr(ma, room), name)) for name in getattr(ma, room).__all__):
             assert id(value) in objects or hasattr(value, "__path__") or hasattr(value, "__file__"), (room, name)

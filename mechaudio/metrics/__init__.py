@@ -1,84 +1,45 @@
 """Scores: numbers about answers, each with how sure it is. numpy, scipy and statsmodels; no network is opened here."""
 
-from mechaudio.metrics import captions, grounding, sound_events
-from mechaudio.metrics.association import (
-    PointBiserial,
-    ResampledPointBiserial,
-    TopKStability,
-    bootstrap_point_biserial,
-    point_biserial,
-    point_biserial_power,
-    top_k_stability,
-)
-from mechaudio.metrics.bootstrap import bootstrap, bootstrap_mean
-from mechaudio.metrics.choices import margin, right_choices
-from mechaudio.metrics.estimates import Estimate, Proportion
-from mechaudio.metrics.multiple_choice import (
-    AnswerChange,
-    RandomFixRate,
-    accuracy,
-    accuracy_by_group,
-    answer_change,
-    break_rate,
-    fix_rate,
-    match_ids,
-    random_fix_rate,
-)
-from mechaudio.metrics.roc import RocAuc, roc_auc
-from mechaudio.metrics.significance import (
-    McNemar,
-    benjamini_hochberg,
-    holm,
-    mcnemar,
-    paired_difference,
-    proportion,
-    sign_flip_test,
-    wilson_interval,
-)
-from mechaudio.metrics.string_match import GeneratedScore, ParsedChoice, parse_choice, score_generated, string_match
+from mechaudio.metrics import captions as captions
+from mechaudio.metrics import grounding as grounding
+from mechaudio.metrics import sound_events as sound_events
+from mechaudio.metrics.association import PointBiserial as PointBiserial
+from mechaudio.metrics.association import ResampledPointBiserial as ResampledPointBiserial
+from mechaudio.metrics.association import TopKStability as TopKStability
+from mechaudio.metrics.association import bootstrap_point_biserial as bootstrap_point_biserial
+from mechaudio.metrics.association import point_biserial as point_biserial
+from mechaudio.metrics.association import point_biserial_power as point_biserial_power
+from mechaudio.metrics.association import top_k_stability as top_k_stability
+from mechaudio.metrics.bootstrap import bootstrap as bootstrap
+from mechaudio.metrics.bootstrap import bootstrap_mean as bootstrap_mean
+from mechaudio.metrics.choices import margin as margin
+from mechaudio.metrics.choices import right_choices as right_choices
+from mechaudio.metrics.estimates import Estimate as Estimate
+from mechaudio.metrics.estimates import Proportion as Proportion
+from mechaudio.metrics.multiple_choice import AnswerChange as AnswerChange
+from mechaudio.metrics.multiple_choice import RandomFixRate as RandomFixRate
+from mechaudio.metrics.multiple_choice import accuracy as accuracy
+from mechaudio.metrics.multiple_choice import accuracy_by_group as accuracy_by_group
+from mechaudio.metrics.multiple_choice import answer_change as answer_change
+from mechaudio.metrics.multiple_choice import break_rate as break_rate
+from mechaudio.metrics.multiple_choice import fix_rate as fix_rate
+from mechaudio.metrics.multiple_choice import match_ids as match_ids
+from mechaudio.metrics.multiple_choice import random_fix_rate as random_fix_rate
+from mechaudio.metrics.roc import RocAuc as RocAuc
+from mechaudio.metrics.roc import roc_auc as roc_auc
+from mechaudio.metrics.significance import McNemar as McNemar
+from mechaudio.metrics.significance import benjamini_hochberg as benjamini_hochberg
+from mechaudio.metrics.significance import holm as holm
+from mechaudio.metrics.significance import mcnemar as mcnemar
+from mechaudio.metrics.significance import paired_difference as paired_difference
+from mechaudio.metrics.significance import proportion as proportion
+from mechaudio.metrics.significance import sign_flip_test as sign_flip_test
+from mechaudio.metrics.significance import wilson_interval as wilson_interval
+from mechaudio.metrics.string_match import GeneratedScore as GeneratedScore
+from mechaudio.metrics.string_match import ParsedChoice as ParsedChoice
+from mechaudio.metrics.string_match import parse_choice as parse_choice
+from mechaudio.metrics.string_match import score_generated as score_generated
+from mechaudio.metrics.string_match import string_match as string_match
 from mechaudio.rooms import as_room
-
-__all__ = [
-    "AnswerChange",
-    "Estimate",
-    "GeneratedScore",
-    "McNemar",
-    "ParsedChoice",
-    "PointBiserial",
-    "Proportion",
-    "RandomFixRate",
-    "ResampledPointBiserial",
-    "RocAuc",
-    "TopKStability",
-    "accuracy",
-    "accuracy_by_group",
-    "answer_change",
-    "benjamini_hochberg",
-    "bootstrap",
-    "bootstrap_mean",
-    "bootstrap_point_biserial",
-    "break_rate",
-    "captions",
-    "fix_rate",
-    "grounding",
-    "holm",
-    "margin",
-    "match_ids",
-    "mcnemar",
-    "paired_difference",
-    "parse_choice",
-    "point_biserial",
-    "point_biserial_power",
-    "proportion",
-    "random_fix_rate",
-    "right_choices",
-    "roc_auc",
-    "score_generated",
-    "sign_flip_test",
-    "sound_events",
-    "string_match",
-    "top_k_stability",
-    "wilson_interval",
-]
 
 as_room(__name__)

@@ -4,9 +4,7 @@ Conventions: HTML is escaped; colours of text are the page's own; what is added 
 script, `front/explorer.js`, in notebooks and on pages alike.
 """
 
-from mechaudio.notebook.shown import html_of
+from mechaudio.notebook.shown import html_of as html_of
 from mechaudio.rooms import as_room
-
-__all__ = ["html_of"]
 
 as_room(__name__)

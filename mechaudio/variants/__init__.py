@@ -6,8 +6,8 @@ makes one that sweeps continue from.
 """
 
 from mechaudio.rooms import as_room
-from mechaudio.variants.clean_run import CleanRun, KeptRuns, clean_run
-
-__all__ = ["CleanRun", "KeptRuns", "clean_run"]
+from mechaudio.variants.clean_run import CleanRun as CleanRun
+from mechaudio.variants.clean_run import KeptRuns as KeptRuns
+from mechaudio.variants.clean_run import clean_run as clean_run
 
 as_room(__name__)
