@@ -18,6 +18,8 @@ from mechaudio.viz.theme import (
     DIVERGING,
     FAINT,
     ROLE_COLOURS,
+    bare_axis,
+    cells,
     ends,
     full_colour,
     laid_out,
@@ -107,8 +109,9 @@ def flow_map(
     }[measure]
     size = max(len(window) for window in flow.windows)
     few = "" if measure == "accuracy" else too_few(len(flow.ids), flow.clips, confidence)
+    how = "Bonett and Price" if measure == "accuracy" else "bootstrap"
     dots = (
-        f"dots: {100 * confidence:g}% interval ({_how(measure)}), of each cell alone, excludes 0: "
+        f"dots: {100 * confidence:g}% interval ({how}), of each cell alone, excludes 0: "
         f"{int(sure.sum())} of {sure.size}"
     )
     return laid_out(
@@ -139,10 +142,6 @@ def _interval(
     return tuple(scale * np.array([[getattr(one, end) for one in row] for row in changes]) for end in ("low", "high"))
 
 
-def _how(measure: str) -> str:
-    return "Bonett and Price" if measure == "accuracy" else "bootstrap"
-
-
 def _lanes(flow: AttentionFlow) -> list[str]:
     """Roles from top to bottom: those that are seen, in the order of the edges, then those that only look."""
     sources = [source for source, _ in flow.edges]
@@ -168,15 +167,9 @@ def _draw_lanes(figure: go.Figure, roles: list[str], n_windows: int) -> None:
             row=1,
             col=1,
         )
-    figure.update_yaxes(
-        row=1,
-        col=1,
-        range=[len(roles) - 0.6, -0.4],
-        tickvals=list(range(len(roles))),
-        ticktext=[plain(role, 24) for role in roles],
-        showgrid=False,
-        zeroline=False,
-    )
+    names = [plain(role, 24) for role in roles]
+    lanes = bare_axis(range=[len(roles) - 0.6, -0.4], tickvals=list(range(len(roles))), ticktext=names)
+    figure.update_yaxes(lanes, row=1, col=1)
 
 
 def _draw_ribbon(figure: go.Figure, column: int, lanes: tuple[int, int], share: float, colour: str) -> None:
@@ -248,27 +241,17 @@ def _draw_cells(
         ]
         for row, edge in enumerate(flow.edges)
     ]
-    figure.add_heatmap(
-        z=mean,
-        x=np.arange(len(flow.windows)),
-        y=np.arange(len(flow.edges)),
-        xgap=1,
-        ygap=1,
+    bar = {"title": {"text": unit}, "nticks": 5, "y": 0.0, "yanchor": "bottom", "len": 0.42}
+    drawn = cells(
+        mean,
         colorscale=DIVERGING,
         zmin=-reach,
         zmax=reach,
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
-        colorbar={
-            "title": {"text": unit},
-            "nticks": 5,
-            "y": 0.0,
-            "yanchor": "bottom",
-            "len": 0.42,
-        },
-        row=2,
-        col=1,
+        colorbar=bar,
     )
+    figure.add_trace(drawn, row=2, col=1)
     if _written(mean):
         texts = [
             f"{number(value, decimals, '+')}<br><span style='font-size:9px'>"
@@ -277,17 +260,11 @@ def _draw_cells(
         ]
         write_cells(figure, texts)
     mark_cells(figure, sure, "interval excludes 0", downwards=True)
-    figure.update_yaxes(
-        row=2,
-        col=1,
-        range=[len(flow.edges) - 0.5, -0.5],
-        tickvals=list(range(len(flow.edges))),
-        ticktext=[plain(edge_name(edge), 32) for edge in flow.edges],
-        showgrid=False,
-        zeroline=False,
-    )
+    names, n_edges = [plain(edge_name(edge), 32) for edge in flow.edges], len(flow.edges)
+    edges = bare_axis(range=[n_edges - 0.5, -0.5], tickvals=list(range(n_edges)), ticktext=names)
+    figure.update_yaxes(edges, row=2, col=1)
     ticks = layer_ticks(range(len(flow.windows)))
-    figure.update_xaxes(range=[-0.5, len(flow.windows) - 0.5], showgrid=False, zeroline=False, showticklabels=False)
+    figure.update_xaxes(bare_axis(range=[-0.5, len(flow.windows) - 0.5], showticklabels=False))
     figure.update_xaxes(
         row=2,
         col=1,

@@ -8,6 +8,8 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.viz.theme import (
     DIVERGING,
     SEQUENTIAL,
+    bare_axis,
+    cells,
     full_colour,
     laid_out,
     layer_ticks,
@@ -18,10 +20,6 @@ from mechaudio.viz.theme import (
 
 WRITTEN_IN = 64
 """Cells of the largest grid that has its numbers written in."""
-
-
-def _axis(name: str, n: int) -> dict[str, object]:
-    return {"title": {"text": name}, "tickvals": layer_ticks(range(n)), "showgrid": False, "zeroline": False}
 
 
 @checks_arguments
@@ -61,12 +59,8 @@ def layer_head_grid(
     reach = full_colour(values, *(() if intervals is None else intervals))
     low = -reach if signed else min(0.0, float(finite.min()))
     figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=np.arange(n_heads),
-            y=np.arange(n_layers),
-            xgap=1,
-            ygap=1,
+        cells(
+            values,
             hoverongaps=False,
             colorscale=DIVERGING if signed else SEQUENTIAL,
             zmin=low,
@@ -82,6 +76,6 @@ def layer_head_grid(
         title,
         note,
         height=max(260, min(150 + 26 * n_layers, 640)),
-        xaxis=_axis("head", n_heads),
-        yaxis=_axis("layer", n_layers),
+        xaxis=bare_axis("head", tickvals=layer_ticks(range(n_heads))),
+        yaxis=bare_axis("layer", tickvals=layer_ticks(range(n_layers))),
     )

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from mechaudio.analyses.lenses.logit_lens import LogitLens
 from mechaudio.arguments import checks_arguments, n_of
-from mechaudio.viz.theme import SEQUENTIAL, laid_out, plain, write_cells
+from mechaudio.viz.theme import SEQUENTIAL, bare_axis, cells, laid_out, plain, write_cells
 
 WRITTEN = 24
 """Positions of the widest table that has its tokens written in."""
@@ -34,17 +34,14 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
         for token in lens.top_ids[question, :, :n, 0].flat
     ]
     figure = go.Figure(
-        go.Heatmap(
-            z=probability,
-            x=np.arange(n),
-            y=np.arange(depths),
+        cells(
+            probability,
             customdata=[[_hover(lens, question, depth, place) for place in range(n)] for depth in range(depths)],
             hovertemplate="%{customdata}<extra></extra>",
             colorscale=SEQUENTIAL,
             zmin=0,
             zmax=1,
             xgap=int(n <= WRITTEN),
-            ygap=1,
             colorbar={"title": {"text": "probability"}, "nticks": 5},
         )
     )
@@ -56,21 +53,13 @@ def lens_table(lens: LogitLens, question: int = 0) -> go.Figure:
         f"What each layer would say ({lens.lens} lens)",
         plain(lens.texts[question] or lens.ids[question], 110),
         height=max(320, 180 + 26 * depths),
-        xaxis={
-            "title": {"text": "position"},
-            "tickvals": list(ticks),
-            "ticktext": [plain(labels[place].strip() or "␣", 14) for place in ticks],
-            "tickangle": -45,
-            "showgrid": False,
-            "zeroline": False,
-        },
-        yaxis={
-            "title": {"text": "after layer"},
-            "tickvals": list(range(depths)),
-            "ticktext": list(lens.depths),
-            "showgrid": False,
-            "zeroline": False,
-        },
+        xaxis=bare_axis(
+            "position",
+            tickvals=list(ticks),
+            ticktext=[plain(labels[place].strip() or "␣", 14) for place in ticks],
+            tickangle=-45,
+        ),
+        yaxis=bare_axis("after layer", tickvals=list(range(depths)), ticktext=list(lens.depths)),
     )
 
 

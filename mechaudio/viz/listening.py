@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, laid_out, whiskers
+from mechaudio.viz.theme import CYCLE, INK, ROLE_COLOURS, bare_axis, laid_out, whiskers
 
 
 @checks_arguments
@@ -59,11 +59,7 @@ def listening_auc(score: ListeningScore, *, seed: int = 0) -> go.Figure:
         height=300,
         showlegend=False,
         xaxis={"title": {"text": "area under the ROC curve"}, "zeroline": False},
-        yaxis={
-            "tickvals": list(range(len(rows))),
-            "ticktext": [name for name, *_ in rows],
-            "range": [-0.5, len(rows) - 0.5],
-            "showgrid": False,
-            "zeroline": False,
-        },
+        yaxis=bare_axis(
+            tickvals=list(range(len(rows))), ticktext=[name for name, *_ in rows], range=[-0.5, len(rows) - 0.5]
+        ),
     )

@@ -12,7 +12,7 @@ from mechaudio.analyses.cut_edges import ALL
 from mechaudio.analyses.where_it_listens import LEVEL, WhereItListens, window_name
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import FAINT, INK, ROLE_COLOURS, laid_out, number, of_words, plain
+from mechaudio.viz.theme import FAINT, INK, ROLE_COLOURS, bare_axis, laid_out, number, of_words, plain
 
 #: Width in pixels of an arrow that carries all that the sound is worth.
 _WIDEST = 12.0
@@ -49,23 +49,19 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
             if edge != ALL:
                 _draw_arrow(figure, found, flow, (place, window), -_APART * line, name)
         _draw_roles(figure, found, roles, -_APART * line, first=line == 0)
-    figure.update_xaxes(
+    across = bare_axis(
         range=[-0.6, len(roles) - 0.4],
         side="top",
         tickvals=list(range(len(roles))),
         ticktext=[f"<b>{role}</b>" if role in found.rows else role for role in roles],
         tickangle=0,
         tickfont={"size": 11},
-        showgrid=False,
-        zeroline=False,
         fixedrange=True,
     )
-    figure.update_yaxes(
+    down = bare_axis(
         range=[-_APART * (len(lines) - 1) - 1.3, 1.3],
         tickvals=[-_APART * line for line in range(len(lines))],
         ticktext=[name for name, *_ in lines],
-        showgrid=False,
-        zeroline=False,
         fixedrange=True,
     )
     n = questions_of(len(found.everywhere.ids), found.everywhere.clips)
@@ -77,21 +73,17 @@ def listening_rows(found: WhereItListens, title: str | None = None, *, windows: 
     )
     return laid_out(
         figure,
-        title or _title(found),
+        title or (f"Where the model listens: {', '.join(found.rows)}" if found.rows else "No row is known to listen"),
         f"{note}<br>above: who hears; below: who hands on;<br>dotted: not sure",
         margin={"t": 136, "b": 16, "r": 16},
         title_y=1,
         title_yanchor="top",
         title_pad={"t": 12},
         height=162 + 108 * len(lines),
+        xaxis=across,
+        yaxis=down,
         showlegend=False,
     )
-
-
-def _title(found: WhereItListens) -> str:
-    if not found.rows:
-        return "No row is known to listen"
-    return f"Where the model listens: {', '.join(found.rows)}"
 
 
 def _draw_arrow(
@@ -117,7 +109,8 @@ def _draw_arrow(
     says = (
         f"{plain(edge[0])} → {plain(edge[1])}, {name}<br>{number(change, 2, '+')} of {found.measure}"
         + (f", {number(100 * share, 0)}% of what the sound is worth" if found.reaches else "")
-        + f"<br>{_answers(flow, cell)}; p = {p:.2g} (Holm)"
+        + f"<br>{n_of(int(flow.clean_correct.sum()), 'right answer becomes', 'right answers become')} "
+        f"{int(flow.correct[cell].sum())}; p = {p:.2g} (Holm)"
     )
     figure.add_scatter(
         x=x,
@@ -147,13 +140,6 @@ def _draw_arrow(
             yshift=side * (8 + width / 2),
             font={"size": 11, "color": INK},
         )
-
-
-def _answers(flow: AttentionFlow, cell: tuple[int, int]) -> str:
-    return (
-        f"{n_of(int(flow.clean_correct.sum()), 'right answer becomes', 'right answers become')} "
-        f"{int(flow.correct[cell].sum())}"
-    )
 
 
 def _draw_roles(figure: go.Figure, found: WhereItListens, roles: Sequence[str], height: float, *, first: bool) -> None:

@@ -20,6 +20,7 @@ from mechaudio.viz.theme import (
     CYCLE,
     INK,
     band,
+    cells,
     ends,
     full_colour,
     label_axis,
@@ -207,18 +208,18 @@ def _heatmap(figure: go.Figure, found: EffectMap, drawn: _Drawn) -> None:
     reach = full_colour(*(values - found.no_effect for values in (drawn.mean, drawn.low, drawn.high)))
     colours = two_sided(float(np.nanmin(drawn.mean)), float(np.nanmax(drawn.mean)), found.no_effect, reach)
     gap = 1 if len(columns) <= 64 else 0
-    figure.add_heatmap(
-        z=drawn.mean,
-        x=np.arange(len(columns)),
-        y=np.arange(len(rows)),
-        xgap=gap,
-        ygap=gap,
-        hoverongaps=False,
-        **colours,
-        customdata=np.reshape(drawn.hover, drawn.mean.shape),
-        hovertemplate="%{customdata}<extra></extra>",
-        colorbar=scale_bar(colours["zmin"], colours["zmax"]),
-        name="effect",
+    figure.add_trace(
+        cells(
+            drawn.mean,
+            xgap=gap,
+            ygap=gap,
+            hoverongaps=False,
+            **colours,
+            customdata=np.reshape(drawn.hover, drawn.mean.shape),
+            hovertemplate="%{customdata}<extra></extra>",
+            colorbar=scale_bar(colours["zmin"], colours["zmax"]),
+            name="effect",
+        )
     )
     if drawn.mean.size <= WRITTEN_IN:
         write_cells(figure, [number(value, 2) for value in drawn.mean.flat])

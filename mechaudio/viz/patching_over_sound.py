@@ -15,17 +15,8 @@ from jaxtyping import Float
 from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.question import AudioQuestion
-from mechaudio.viz.event_track import draw_events, lanes
 from mechaudio.viz.patching_map import DIRECTIONS, axis_title, metric_name, scale_bar
-from mechaudio.viz.sound_track import (
-    LANE_HEIGHT,
-    PERCEPTIBLE,
-    SOUND_HEIGHT,
-    domains,
-    draw_mel,
-    draw_padding,
-    draw_waveform,
-)
+from mechaudio.viz.sound_track import draw_over
 from mechaudio.viz.theme import label_axis, laid_out, plain, two_sided
 
 
@@ -74,33 +65,17 @@ def patching_over_sound(
     span = max(float(edges[-1]), clip.duration)
     events = tuple(event for event in question.events if event.onset < span)
     pixels = max(90, min(26 * len(layers), 420))
-    track = LANE_HEIGHT * (1 + max(lanes(events, span), default=-1))
-    placed, whole = domains([pixels, track, SOUND_HEIGHT])
     figure = go.Figure()
     _draw(figure, found, edges, effect, pixels)
-    if events:
-        draw_events(figure, events, span, track="y2", across="y")
-        figure.update_layout(yaxis2={"domain": placed[1]})
-    (draw_waveform if sound == "waveform" else draw_mel)(figure, clip)
-    if span - clip.duration > PERCEPTIBLE:
-        draw_padding(figure, clip.duration, span)
+    whole = draw_over(figure, pixels, events=events, clip=clip, sound=sound, duration=clip.duration, span=span)
     axis = label_axis(axis_title(found, "layer"), layers) if layered else {"visible": False}
     return laid_out(
         figure,
         title or f"Effect of {plain(found.hook_point)} second by second (n = 1 pair)",
         _note(found, question, pair),
-        barmode="overlay",
-        bargap=0,
         height=whole + 164,
         margin={"t": 104, "b": 56, "l": 76},
-        xaxis={
-            "title": {"text": "time in the recording (s)"},
-            "range": [0, span],
-            "showgrid": False,
-            "zeroline": False,
-        },
-        yaxis={**axis, "domain": placed[0]},
-        yaxis3={"domain": placed[2], "zeroline": False, "fixedrange": True},
+        yaxis=axis,
     )
 
 

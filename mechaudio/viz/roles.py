@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from mechaudio.analyses.attention_mass import AttentionMass
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.clips import questions_of
-from mechaudio.viz.theme import SEQUENTIAL, label_axis, laid_out, number, write_cells
+from mechaudio.viz.theme import SEQUENTIAL, cells, label_axis, laid_out, number, write_cells
 
 
 @checks_arguments
@@ -33,12 +33,8 @@ def attention_between_roles(mass: AttentionMass, *, layer: int | None = None) ->
         where=known.any((0, 1, 2)),
     )
     figure = go.Figure(
-        go.Heatmap(
-            z=shares,
-            x=np.arange(len(mass.roles)),
-            y=np.arange(len(mass.roles)),
-            xgap=1,
-            ygap=1,
+        cells(
+            shares,
             zmin=0,
             zmax=100,
             colorscale=SEQUENTIAL,

@@ -4,18 +4,60 @@ Conventions: seconds from the start of the clip; heights in pixels.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.audio.clip import AudioClip
+from mechaudio.audio.events import Event
 from mechaudio.audio.sounds import SAMPLE_RATE
+from mechaudio.viz.event_track import draw_events, lanes
 from mechaudio.viz.sound import FLOOR, envelope, mel_spectrogram
-from mechaudio.viz.theme import INK, SOUND_SCALE, VEIL
+from mechaudio.viz.theme import INK, SOUND_SCALE, VEIL, bare_axis
 
 LANE_HEIGHT, SOUND_HEIGHT, GAP = 24, 110, 14
 PERCEPTIBLE = 0.1
 """Seconds by which a clip must differ from what the model hears for the picture to say so."""
+
+
+def draw_over(
+    figure: go.Figure,
+    pixels: int,
+    *,
+    events: Sequence[Event],
+    clip: AudioClip | None,
+    sound: Literal["waveform", "mel"],
+    duration: float,
+    span: float,
+) -> int:
+    """Draw a recording and its events over a map of seconds, and grey out what comes after it.
+
+    Args:
+        figure: Changed in place: the map is on its axes `x` and `y`.
+        pixels: Height of the map.
+        events: What sounds within the map.
+        clip: The recording; None leaves it out.
+        sound: As a mel spectrogram or as a waveform.
+        duration: Of the recording.
+        span: Seconds across the map.
+
+    Returns:
+        The height of all parts.
+    """
+    track = LANE_HEIGHT * (1 + max(lanes(events, span), default=-1))
+    placed, whole = domains([pixels, track, 0 if clip is None else SOUND_HEIGHT])
+    if events:
+        draw_events(figure, events, span, track="y2", across="y")
+        figure.update_layout(yaxis2={"domain": placed[1]})
+    if clip is not None:
+        (draw_waveform if sound == "waveform" else draw_mel)(figure, clip)
+        figure.update_layout(yaxis3={"domain": placed[2], "zeroline": False, "fixedrange": True})
+    if span - duration > PERCEPTIBLE:
+        draw_padding(figure, duration, span)
+    time = bare_axis("time in the recording (s)", range=[0, span])
+    figure.update_layout(barmode="overlay", bargap=0, xaxis=time, yaxis={"domain": placed[0]})
+    return whole
 
 
 def draw_waveform(figure: go.Figure, clip: AudioClip) -> None:

@@ -19,6 +19,7 @@ from mechaudio.metrics.estimates import Estimate
 from mechaudio.viz.grid import WRITTEN_IN
 from mechaudio.viz.theme import (
     against,
+    cells,
     ends,
     full_colour,
     label_axis,
@@ -161,36 +162,32 @@ def sweep_map(
             else f"a map has two axes, and this sweep has only {', '.join(variants.axes)}: make it with "
             "ma.grid and two lists of values"
         )
-    cells = _of_answers(variants, confidence) if value == "correct" else _of_margins(sweep, confidence, seed)
+    drawn = _of_answers(variants, confidence) if value == "correct" else _of_margins(sweep, confidence, seed)
     (up, rows), (across, columns) = variants.axes.items()
     shape = len(rows), len(columns)
     figure = go.Figure(
-        go.Heatmap(
-            z=np.reshape(cells.values, shape),
-            x=np.arange(len(columns)),
-            y=np.arange(len(rows)),
-            xgap=1,
-            ygap=1,
-            **_colours(cells),
-            customdata=np.reshape(_hover(variants, cells, confidence), shape),
+        cells(
+            np.reshape(drawn.values, shape),
+            **_colours(drawn),
+            customdata=np.reshape(_hover(variants, drawn, confidence), shape),
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
-    if len(cells.values) <= WRITTEN_IN:
-        write_cells(figure, [number(value, cells.decimals) for value in cells.values])
-    marked = np.reshape([excludes_zero(one) for one in cells.changes], shape)
+    if len(drawn.values) <= WRITTEN_IN:
+        write_cells(figure, [number(value, drawn.decimals) for value in drawn.values])
+    marked = np.reshape([excludes_zero(one) for one in drawn.changes], shape)
     mark_cells(figure, marked, "interval excludes 0")
-    baseline = with_unit(f"{cells.baseline:.{max(1, cells.decimals)}f}", cells.unit)
+    baseline = with_unit(f"{drawn.baseline:.{max(1, drawn.decimals)}f}", drawn.unit)
     few = too_few(variants.n, variants.clips, confidence) if value == "margin" else ""
     dots = (
-        f"dots: {100 * confidence:g}% interval of the change ({cells.interval}), of each cell alone, excludes 0: "
-        f"{marked.sum()} of {len(cells.changes)}"
+        f"dots: {100 * confidence:g}% interval of the change ({drawn.interval}), of each cell alone, excludes 0: "
+        f"{marked.sum()} of {len(drawn.changes)}"
     )
     names = [str(name) for name in sweep.choice.values] if "choice" in sweep.coords else []
     words = "" if names == list(ascii_uppercase[: len(names)]) else against([(names[0], names[1])])
     return laid_out(
         figure,
-        title or f"{cells.what} by {plain(up)} and {plain(across)}",
+        title or f"{drawn.what} by {plain(up)} and {plain(across)}",
         f"{questions_of(variants.n, variants.clips)}{words}; baseline, without intervention: {baseline}<br>"
         f"{few or dots}",
         height=max(300, min(190 + 28 * len(rows), 720)),

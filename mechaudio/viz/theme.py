@@ -165,6 +165,17 @@ def number(value: float, decimals: int, sign: str = "") -> str:
     return f"{round(float(value), decimals) + 0.0:{sign}.{decimals}f}"
 
 
+def cells(z: Float[np.ndarray, "row column"], **look: Any) -> go.Heatmap:
+    """A map with its rows and columns at 0, 1, 2 ... and its cells a pixel apart.
+
+    Args:
+        z: The numbers; NaN leaves a cell empty.
+        **look: Options of plotly's heatmap.
+    """
+    rows, columns = z.shape
+    return go.Heatmap(**{"z": z, "x": np.arange(columns), "y": np.arange(rows), "xgap": 1, "ygap": 1, **look})
+
+
 def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
     """Write into the cells of the heatmap that a figure was given last; cells without a value stay empty.
 
@@ -174,18 +185,18 @@ def write_cells(figure: go.Figure, texts: Sequence[str]) -> None:
         figure: Changed in place.
         texts: In the order of a nested loop over rows and columns.
     """
-    cells = figure.data[-1]
-    ends, colours = zip(*cells.colorscale, strict=True)
+    drawn = figure.data[-1]
+    ends, colours = zip(*drawn.colorscale, strict=True)
     scale = np.array(convert_colors_to_same_type(list(colours), "tuple")[0])
-    values = np.asarray(cells.z, dtype=np.float64)
-    places = (values - cells.zmin) / (cells.zmax - cells.zmin)
+    values = np.asarray(drawn.z, dtype=np.float64)
+    places = (values - drawn.zmin) / (drawn.zmax - drawn.zmin)
     light = _luminance(np.stack([np.interp(places, ends, channel) for channel in scale.T], axis=-1))
     numbers = [
         go.layout.Annotation(
-            x=cells.x[column],
-            y=cells.y[row],
-            xref=cells.xaxis or "x",
-            yref=cells.yaxis or "y",
+            x=drawn.x[column],
+            y=drawn.y[row],
+            xref=drawn.xaxis or "x",
+            yref=drawn.yaxis or "y",
             text=text,
             showarrow=False,
             name="number",
@@ -395,14 +406,23 @@ def full_colour(effects: Any, low: Any = None, high: Any = None) -> float:
     return max(largest, 2 * float(np.max(towards_none, where=strong & np.isfinite(towards_none), initial=0.0))) or 1.0
 
 
+def bare_axis(title: str | None = None, **look: Any) -> dict[str, Any]:
+    """An axis without grid and without a line at zero, as those of maps are.
+
+    Args:
+        title: What stands beside it; None leaves the title as it is.
+        **look: Options of plotly's axes.
+    """
+    named = {} if title is None else {"title": {"text": title}}
+    return {**named, "showgrid": False, "zeroline": False, **look}
+
+
 def label_axis(name: str, labels: Sequence[str], at_most: int = 17) -> dict[str, Any]:
     """An axis with a label per row or column, at 0, 1, 2 ...; of many, every so many."""
     step = max(1, -(-len(labels) // at_most))
-    return {
-        "title": {"text": plain(name)},
-        "tickvals": list(range(len(labels)))[::step],
-        "ticktext": [plain(label, 16) for label in labels[::step]],
-        "range": [-0.5, len(labels) - 0.5],
-        "showgrid": False,
-        "zeroline": False,
-    }
+    return bare_axis(
+        plain(name),
+        tickvals=list(range(len(labels)))[::step],
+        ticktext=[plain(label, 16) for label in labels[::step]],
+        range=[-0.5, len(labels) - 0.5],
+    )

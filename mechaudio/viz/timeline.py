@@ -16,17 +16,8 @@ from jaxtyping import Float
 from mechaudio.analyses.audio_attention import AudioAttention
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clip import AudioClip
-from mechaudio.viz.event_track import draw_events, lanes
-from mechaudio.viz.sound_track import (
-    LANE_HEIGHT,
-    PERCEPTIBLE,
-    SOUND_HEIGHT,
-    domains,
-    draw_mel,
-    draw_padding,
-    draw_waveform,
-)
-from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, layer_ticks, plain, titled
+from mechaudio.viz.sound_track import PERCEPTIBLE, draw_over
+from mechaudio.viz.theme import SEQUENTIAL, TEMPLATE, bare_axis, layer_ticks, plain, titled
 
 Heads = Literal["mean"] | int | Sequence[int]
 
@@ -86,15 +77,8 @@ def _draw_attention(figure: go.Figure, window: Window, pixels: int) -> None:
         },
     )
     ticks = layer_ticks(range(len(window.layers)))
-    figure.update_layout(
-        yaxis={
-            "title": {"text": "layer"},
-            "type": "category",
-            "tickvals": [str(window.layers[tick]) for tick in ticks],
-            "showgrid": False,
-            "zeroline": False,
-        }
-    )
+    named = [str(window.layers[tick]) for tick in ticks]
+    figure.update_layout(yaxis=bare_axis("layer", type="category", tickvals=named))
 
 
 def _title(attention: AudioAttention, question: int, heads: Heads) -> dict[str, object]:
@@ -142,31 +126,13 @@ def attention_over_time(
     span, duration = float(window.edges[-1]), float(attention.duration[question])
     events = tuple(event for event in attention.events[question] if event.onset < span)
     pixels = max(150, min(26 * len(window.layers), 420))
-    track = LANE_HEIGHT * (1 + max(lanes(events, span), default=-1))
-    placed, whole = domains([pixels, track, 0 if clip is None else SOUND_HEIGHT])
     figure = go.Figure()
     _draw_attention(figure, window, pixels)
-    if events:
-        draw_events(figure, events, span, track="y2", across="y")
-        figure.update_layout(yaxis2={"domain": placed[1]})
-    if clip is not None:
-        (draw_waveform if sound == "waveform" else draw_mel)(figure, clip)
-        figure.update_layout(yaxis3={"domain": placed[2], "zeroline": False, "fixedrange": True})
-    if span - duration > PERCEPTIBLE:
-        draw_padding(figure, duration, span)
+    whole = draw_over(figure, pixels, events=events, clip=clip, sound=sound, duration=duration, span=span)
     figure.update_layout(
         template=TEMPLATE,
-        barmode="overlay",
-        bargap=0,
         height=whole + 154,
         margin={"t": 98, "b": 56, "l": 76},
         title=_title(attention, question, heads),
-        xaxis={
-            "title": {"text": "time in the recording (s)"},
-            "range": [0, span],
-            "showgrid": False,
-            "zeroline": False,
-        },
-        yaxis={"domain": placed[0]},
     )
     return figure
