@@ -9,8 +9,7 @@ Conventions: columns are all axes behind the first; p values are two-sided; ever
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,6 +20,7 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.bootstrap import drawn_weights, percentile_interval
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, freedom, n_clips, shared
+from mechaudio.metrics.estimates import AsDict
 from mechaudio.metrics.significance import benjamini_hochberg
 from mechaudio.notices import warn
 from mechaudio.showing import Shown
@@ -39,7 +39,7 @@ _EQUAL = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class PointBiserial(Shown):
+class PointBiserial(AsDict):
     """Correlation of every column with right answers.
 
     Attributes:
@@ -72,10 +72,6 @@ class PointBiserial(Shown):
             f"; {n_of(self.constant.sum(), 'column does', 'columns do')} not vary" if self.constant.any() else ""
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, arrays as lists, for JSON."""
-        return _as_lists(self)
-
 
 @dataclass(frozen=True, eq=False)
 class ResampledPointBiserial(Shown):
@@ -99,7 +95,7 @@ class ResampledPointBiserial(Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class TopKStability(Shown):
+class TopKStability(AsDict):
     """Stability of the K highest columns.
 
     Attributes:
@@ -132,10 +128,6 @@ class TopKStability(Shown):
             f"({100 * self.confidence:g}% of {self.resamples} resamples {100 * self.low:.0f} to "
             f"{self.high:.0%}; {self.chance:.1%} by chance{ties})"
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, arrays as lists, for JSON."""
-        return _as_lists(self)
 
 
 @checks_arguments
@@ -316,7 +308,7 @@ def top_k_stability(
         raise ValueError(
             f"resampled needs the columns of scores {list(whole.shape)} behind its first axis, got {list(each.shape)}"
         )
-    if not 1 <= checked.whole("k", k) <= whole.size:
+    if not 1 <= k <= whole.size:
         raise ValueError(f"k is a number of columns from 1 to {whole.size}, got {k}")
     flat = whole.reshape(1, -1)
     chosen = highest(flat, k, seed)[0]
@@ -385,7 +377,3 @@ def _levelled(scores: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row
     """Scores without their rounding, so that equal ones are equal."""
     step = _EQUAL * max(float(np.abs(scores).max()), np.finfo(np.float64).tiny)
     return np.round(scores / step)
-
-
-def _as_lists(value: Any) -> dict[str, Any]:
-    return {name: part.tolist() if isinstance(part, np.ndarray) else part for name, part in asdict(value).items()}

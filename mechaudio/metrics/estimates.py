@@ -6,17 +6,33 @@ holds plain Python numbers and text, so that `json.dumps` takes it and a `Result
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from math import isnan
 from typing import Any
+
+import numpy as np
 
 from mechaudio.arguments import n_of
 from mechaudio.metrics.clips import counted
 from mechaudio.showing import Shown
 
 
+class AsDict(Shown):
+    """The base of dataclasses that go into JSON."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, arrays as lists, for JSON."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.as_dict() if isinstance(value, AsDict) else value.tolist() if isinstance(value, np.ndarray) else value
+
+
 @dataclass(frozen=True)
-class Estimate(Shown):
+class Estimate(AsDict):
     """A number and the interval that its sampling leaves it.
 
     Attributes:
@@ -55,13 +71,9 @@ class Estimate(Shown):
         interval = "no interval" if isnan(self.low) else f"{100 * self.confidence:g}% interval {ends}"
         return f"{interval}, {counted(self.n, self.n_clips)}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class Proportion(Shown):
+class Proportion(AsDict):
     """`count` of `n`, with Wilson's interval, for clips as clusters where they share questions (Rao and Scott 1992).
 
     Attributes:
@@ -95,4 +107,4 @@ class Proportion(Shown):
 
     def as_dict(self) -> dict[str, Any]:
         """The fields and the share by name, for JSON."""
-        return {"value": self.value} | asdict(self)
+        return {"value": self.value} | super().as_dict()

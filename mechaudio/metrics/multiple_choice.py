@@ -25,13 +25,12 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers
-from mechaudio.metrics.estimates import Estimate, Proportion
+from mechaudio.metrics.estimates import AsDict, Estimate, Proportion
 from mechaudio.metrics.significance import McNemar, mcnemar, paired_difference, share
-from mechaudio.showing import Shown
 
 
 @dataclass(frozen=True)
-class AnswerChange(Shown):
+class AnswerChange(AsDict):
     """Changes of the answers to the same questions.
 
     Attributes:
@@ -63,15 +62,9 @@ class AnswerChange(Shown):
             )
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for JSON."""
-        parts = ("before", "after", "change", "fix_rate", "break_rate", "test")
-        held = {name: getattr(self, name) for name in parts}
-        return {"n": self.n} | {name: None if value is None else value.as_dict() for name, value in held.items()}
-
 
 @dataclass(frozen=True)
-class RandomFixRate(Shown):
+class RandomFixRate(AsDict):
     """The fix rate of one who does not listen; its intervals hold that share of all such answerers.
 
     Attributes:
@@ -84,10 +77,6 @@ class RandomFixRate(Shown):
 
     def __str__(self) -> str:
         return f"any choice      {self.uniform.in_percent()}\nanother choice  {self.another.in_percent()}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for JSON."""
-        return {"uniform": self.uniform.as_dict(), "another": self.another.as_dict()}
 
 
 @checks_arguments

@@ -7,8 +7,7 @@ whose questions are taken as a cluster.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,7 +18,7 @@ from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, counted, design_effect, freedom, n_clips, quantile
-from mechaudio.showing import Shown
+from mechaudio.metrics.estimates import AsDict
 
 #: At 0 and 1 themselves there is no variance, so that they always lie within none of it.
 _EDGE = 1e-9
@@ -29,7 +28,7 @@ _Stratum = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
 
 @dataclass(frozen=True)
-class RocAuc(Shown):
+class RocAuc(AsDict):
     """The chance that a right answer's score is above a wrong answer's, ties counting half.
 
     Attributes:
@@ -60,10 +59,6 @@ class RocAuc(Shown):
             f"AUC {self.value:.3f} ({100 * self.confidence:g}% interval {self.low:.3f} to {self.high:.3f}, "
             f"p = {self.p:.3g}, {self.n_right} right, {self.n_wrong} wrong{of})"
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for JSON."""
-        return asdict(self)
 
 
 @checks_arguments

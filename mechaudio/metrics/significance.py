@@ -10,9 +10,8 @@ question per clip the formulas are those for independent questions.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,15 +24,14 @@ from mechaudio.arguments import checks_arguments, n_of, names_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, design_effect, quantile, shared, summed
-from mechaudio.metrics.estimates import Estimate, Proportion
-from mechaudio.showing import Shown
+from mechaudio.metrics.estimates import AsDict, Estimate, Proportion
 
 #: Sums of signs that the test of them goes through: more are no numbers of right answers.
 _LARGEST = 10_000_000
 
 
 @dataclass(frozen=True)
-class McNemar(Shown):
+class McNemar(AsDict):
     """A test of whether the answers that changed did so evenly in both directions.
 
     Only answers that changed tell: if the change had no direction, each would be a fair coin's toss.
@@ -59,10 +57,6 @@ class McNemar(Shown):
         size = str(self.n) if self.n_clips is None else f"{n_of(self.n, 'question')} of {n_of(self.n_clips, 'clip')}"
         test = "McNemar exact" if self.n_clips is None else "exact test of signs over clips"
         return f"{self.fixed} fixed, {self.broken} broken of {size}: {test} p = {self.p:.3g}, mid-p = {self.p_mid:.3g}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for JSON."""
-        return asdict(self)
 
 
 @checks_arguments
