@@ -228,19 +228,7 @@ def _scores(
     seed: int,
     once: bool = False,
 ) -> EventScores:
-    """Count per clip and class, and score the sums.
-
-    Args:
-        right: Pairs that the events of one class and clip make.
-        predicted: As for `event_f1`.
-        reference: As for `event_f1`.
-        to_class: As for `event_f1`.
-        clips: As for `event_f1`.
-        confidence: As for `event_f1`.
-        resamples: As for `event_f1`.
-        seed: As for `event_f1`.
-        once: Count a class once a clip.
-    """
+    """Count the pairs that `right` finds per clip and class, or each class `once` a clip, and score the sums."""
     checked.same_length(predicted=predicted, reference=reference)
     checked.resampling(resamples)
     answers = [_by_class(events, to_class) for events in predicted]

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import Literal
 
 from mechaudio.arguments import checks_arguments
 from mechaudio.metrics import checked
 from mechaudio.metrics.clips import Clips
-from mechaudio.metrics.estimates import Proportion
+from mechaudio.metrics.estimates import AsDict, Proportion
 from mechaudio.metrics.significance import share
-from mechaudio.showing import Shown
 
 _WORD = re.compile(r"\b\w+\b")
 _MARKUP = re.compile(r"[*_`\"“”{}$]|\\boxed|\\text")
@@ -38,7 +37,7 @@ _AROUND = " \t\r\n.,;:!?'()[]-#>"
 
 
 @dataclass(frozen=True)
-class ParsedChoice(Shown):
+class ParsedChoice(AsDict):
     """The choice that a text names.
 
     Attributes:
@@ -51,7 +50,7 @@ class ParsedChoice(Shown):
 
 
 @dataclass(frozen=True)
-class GeneratedScore(Shown):
+class GeneratedScore(AsDict):
     """The number of generated texts that name the right choice, and of those that name none.
 
     Attributes:
@@ -69,15 +68,6 @@ class GeneratedScore(Shown):
     def __str__(self) -> str:
         return f"accuracy  {self.accuracy}\nunparsed  {self.unparsed}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for JSON."""
-        return {
-            "accuracy": self.accuracy.as_dict(),
-            "unparsed": self.unparsed.as_dict(),
-            "parsed": tuple(asdict(parsed) for parsed in self.parsed),
-            "correct": self.correct,
-        }
-
 
 @checks_arguments
 def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
@@ -94,7 +84,6 @@ def string_match(prediction: str, answer: str, choices: Sequence[str]) -> bool:
         ValueError: For an answer that is not among the choices, or has no word.
         TypeError: For anything but text.
     """
-    _check_texts(prediction=prediction, answer=answer)
     _check_choices(choices)
     if answer not in choices:
         raise ValueError(f"answer {answer!r} is not among the choices {tuple(choices)}: give the text of one of them")
@@ -131,7 +120,6 @@ def parse_choice(text: str, choices: Sequence[str]) -> ParsedChoice:
         ValueError: For fewer than 2 choices or more than 26, or a blank one.
         TypeError: For anything but text.
     """
-    _check_texts(text=text)
     _check_choices(choices)
     plain = _MARKUP.sub("", text)
     for declared in reversed(list(_DECLARED.finditer(plain))):
@@ -274,17 +262,8 @@ def _mentioned(text: str, choices: Sequence[str]) -> list[str]:
     return [choice for start, end, choice in spans if (start, end) not in inside]
 
 
-def _check_texts(**named: Any) -> None:
-    for name, text in named.items():
-        if not isinstance(text, str):
-            raise TypeError(f"{name} is text, got {text!r}")
-
-
-def _check_choices(choices: Any) -> None:
-    if isinstance(choices, str):
-        raise TypeError(f"choices are several texts, got the one text {choices!r}: write ('dog', 'car')")
+def _check_choices(choices: Sequence[str]) -> None:
     if not 2 <= len(choices) <= len(ascii_uppercase):
         raise ValueError(f"choices are 2 to {len(ascii_uppercase)}, one per letter, got {len(choices)}")
-    _check_texts(**{f"choices[{index}]": choice for index, choice in enumerate(choices)})
     if any(not choice.strip() for choice in choices):
         raise ValueError(f"no choice may be blank, got {tuple(choices)}")
