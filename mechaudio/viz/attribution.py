@@ -43,16 +43,16 @@ def attribution_bars(written: DirectLogitAttribution, by: By = "part", *, questi
     if by == "part":
         names, values, colours = _parts(written)
     elif by == "head":
-        names, values, colours = _heads(written)
+        heads = written.top_heads(MOST_HEADS)
+        names, colours = [f"{layer}.{head}" for layer, head in heads], [_KINDS["attention"]] * len(heads)
+        values = np.stack([written.heads[:, layer, head] for layer, head in heads], axis=1)
     elif by == "role":
         names, colours = list(written.roles), [ROLE_COLOURS.get(role, INK) for role in written.roles]
         values = np.nansum(written.by_role, axis=(1, 2))
-    elif by == "second":
+    else:
         seconds = np.nansum(written.per_second(question or 0), axis=(0, 1))
         names = [f"{second}-{second + 1} s" for second in range(len(seconds))]
         values, colours, chosen = seconds[None], [ROLE_COLOURS["audio"]] * len(names), slice(None)
-    else:
-        raise ValueError(f"by is part, head, role or second, got {by!r}")
     return _bars(written, names, values[chosen], colours, by, question)
 
 
@@ -68,12 +68,6 @@ def _parts(written: DirectLogitAttribution) -> tuple[list[str], Float[np.ndarray
     if np.any(written.constant):
         names, values, colours = [*names, "bias"], [*values, written.constant], [*colours, _KINDS["constant"]]
     return names, np.stack(values, axis=1), colours
-
-
-def _heads(written: DirectLogitAttribution) -> tuple[list[str], Float[np.ndarray, "question part"], list[str]]:
-    chosen = written.top_heads(MOST_HEADS)
-    values = np.stack([written.heads[:, layer, head] for layer, head in chosen], axis=1)
-    return [f"{layer}.{head}" for layer, head in chosen], values, [_KINDS["attention"]] * len(chosen)
 
 
 def _bars(

@@ -38,20 +38,17 @@ def footprint(event: Event, span: float) -> tuple[float, float]:
     return max(0.0, min(event.onset, event.offset - width)), max(event.offset, span)
 
 
-def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, track: str, across: str) -> None:
-    """Add a bar per event, its label, and dotted lines at its onset and offset.
+def draw_events(figure: go.Figure, events: Sequence[Event], span: float) -> None:
+    """Add a bar per event and its label on the y axis `y2`, and dotted lines at its onset and offset over `y`.
 
     Args:
         figure: Changed in place; its x axis is time in seconds.
         events: At least one; equal labels get equal colours.
         span: Seconds across the picture.
-        track: The y axis of the bars, one unit per lane, as `"y2"`.
-        across: The y axis over which onsets and offsets are drawn as lines that show on light and dark, as `"y"`.
     """
     colours = {label: CYCLE[i % len(CYCLE)] for i, label in enumerate(dict.fromkeys(event.label for event in events))}
     placed = lanes(events, span)
-    axis = {"range": [max(placed) + 0.5, -0.5], "visible": False, "fixedrange": True}
-    figure.update_layout({f"yaxis{track[1:]}": axis})
+    figure.update_layout(yaxis2={"range": [max(placed) + 0.5, -0.5], "visible": False, "fixedrange": True})
     for event, lane in zip(events, placed, strict=True):
         start, end = footprint(event, span)
         left = start == event.onset
@@ -61,7 +58,7 @@ def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, trac
             x=[event.offset - event.onset],
             y=[lane],
             width=0.82,
-            yaxis=track,
+            yaxis="y2",
             marker={"color": faded(colours[event.label], 0.2), "line": {"width": 1, "color": colours[event.label]}},
             showlegend=False,
             name=plain(event.label),
@@ -75,7 +72,7 @@ def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, trac
             x=event.onset if left else min(event.offset, end),
             y=lane,
             xref="x",
-            yref=track,
+            yref="y2",
             text=plain(event.label, LONGEST_LABEL),
             showarrow=False,
             xanchor="left" if left else "right",
@@ -92,6 +89,6 @@ def draw_events(figure: go.Figure, events: Sequence[Event], span: float, *, trac
                     y0=0,
                     y1=1,
                     xref="x",
-                    yref=f"{across} domain",
+                    yref="y domain",
                     line={"width": 1.5, **line},
                 )

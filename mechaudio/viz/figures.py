@@ -88,6 +88,7 @@ for kind, figure in (
     (AttentionFlow, flow_map),
     (AttentionMass, attention_between_roles),
     (AudioAttention, attention_over_time),
+    (Demo, lambda demo, **more: accuracy_by_task({each.condition: each for each in (demo.heard, demo.deaf)}, **more)),
     (DirectLogitAttribution, attribution_bars),
     (EffectMap, patching_map),
     (EncoderProbes, probe_scores),
@@ -100,7 +101,9 @@ for kind, figure in (
     (LogitLens, lens_table),
     (MataScores, mata_attention),
     (MataStudy, mata_layers),
+    (SpecialistsStudy, lambda study, **more: specialist_map(study.scores, **more)),
     (SteeringDirections, direction_lengths),
+    (SteeringStudy, lambda study, **more: accuracy_over_strength(study.over_strength, **more)),
     (SteeringSweep, variant_effects),
     (TemporalStudy, temporal_accuracies),
     (TunedLens, tuned_lens_kl),
@@ -188,18 +191,3 @@ def _clean_over_corrupted(
         yaxis={"title": {"text": "clean"}},
         **options,
     )
-
-
-@figure_of.register
-def _demo(demo: Demo, **options: Any) -> go.Figure:
-    return accuracy_by_task({one.condition: one for one in (demo.heard, demo.deaf)}, **options)
-
-
-@figure_of.register
-def _specialists(study: SpecialistsStudy, **options: Any) -> go.Figure:
-    return specialist_map(study.scores, **options)
-
-
-@figure_of.register
-def _steering(study: SteeringStudy, **options: Any) -> go.Figure:
-    return accuracy_over_strength(study.over_strength, **options)

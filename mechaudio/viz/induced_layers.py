@@ -11,6 +11,7 @@ from scipy.stats import hypergeom
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
 from mechaudio.analyses.steering_directions import layer_weights
 from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.metrics import checked
 from mechaudio.viz.theme import CYCLE, INK, LEGEND_BELOW, VEIL, laid_out, layer_ticks
 
 
@@ -36,13 +37,11 @@ def induced_layers(
     """
     if not ks or len(set(ks)) < len(ks):
         raise ValueError(f"ks lists numbers of heads, at least one and each once, such as (10, 20, 30); got {list(ks)}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is a share between 0 and 1, such as 0.95, got {confidence}")
     attending = np.isfinite(scores.r)
     n_layers, n_heads, per_layer = len(scores.r), int(attending.sum()), attending.sum(1)
     layers = np.arange(n_layers)
+    width, tail = 0.8 / len(ks), (1 - checked.level(confidence)) / 2
     figure = go.Figure()
-    width, tail = 0.8 / len(ks), (1 - confidence) / 2
     for place, k in enumerate(ks):
         weights = layer_weights(scores.top(k, ranking=ranking))
         share = 100 * np.array([weights.get(int(layer), 0.0) for layer in layers])

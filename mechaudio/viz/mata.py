@@ -111,11 +111,8 @@ def mata_layers(study: MataStudy, mode: Mode = "multiplicative") -> go.Figure:
         for arm in arms:
             row = study.compared.correct[study.arms.index(arm)]
             change = paired_difference(clean[half], row[half], clips=clips)
-            half_map[:, firsts.index(arm.first), lasts.index(arm.last)] = (
-                100 * change.value,
-                100 * change.low,
-                100 * change.high,
-            )
+            ranged = 100 * np.array([change.value, change.low, change.high])
+            half_map[:, firsts.index(arm.first), lasts.index(arm.last)] = ranged
     most = max(1.0, full_colour(maps[:, 0], maps[:, 1], maps[:, 2]))
     best = study.best_of(arms)
     marks = [

@@ -31,7 +31,7 @@ def next_tokens(run: Run, question: int = 0, *, k: int = 10) -> go.Figure:
     ids = np.argsort(-shares, kind="stable")[:k].tolist()
     decode = getattr(run.batch.tokenizer, "decode", None)
     letters = dict.fromkeys(run.batch.choice_ids[question]) if run.batch.choice_ids else {}
-    texts = [_text(decode, token) for token in ids]
+    texts = [repr(decode([token]))[1:-1] or "(nothing)" if callable(decode) else str(token) for token in ids]
     figure = go.Figure(
         go.Bar(
             orientation="h",
@@ -111,10 +111,6 @@ def _check(run: Run, question: int) -> None:
 def _name(run: Run, question: int) -> str:
     text = run.batch.questions[question].text if run.batch.questions else f"prompt {names_of(run.batch)[question]}"
     return plain(text, 90)
-
-
-def _text(decode: object, token: int) -> str:
-    return repr(decode([token]))[1:-1] or "(nothing)" if callable(decode) else str(token)
 
 
 def _of_prompts(run: Run, name: str) -> bool:

@@ -76,13 +76,6 @@ def _audio_names(first: int, last: int, clock: TokenClock | None, before: Sequen
     return f"♪ {onset:.2f} to {offset:.2f} s", f"{reached:g} s" if fresh else ""
 
 
-def _pooled(
-    weights: Float[np.ndarray, "query key"], rows: Sequence[Sequence[int]], columns: Sequence[Cell]
-) -> Float[np.ndarray, "row column"]:
-    by_key = np.stack([weights[:, list(cell.positions)].sum(axis=1) for cell in columns], axis=1)
-    return np.stack([by_key[list(row)].mean(axis=0) for row in rows])
-
-
 def _ticks(drawn: Sequence[Cell], pixels: int) -> list[Cell]:
     """The cells to label: every second of the audio, and as much of the text as has room."""
     stride = LABEL_PIXELS * len(drawn) / pixels
@@ -174,7 +167,8 @@ def pattern(
     columns = cells(tokens, spans, clock, sorted(known), audio_cells)
     row_of = {position: row for row, position in enumerate(places)}
     rows = cells(tokens, spans, clock, [place for place in places if place in known], audio_cells)
-    z = _pooled(weights, [[row_of[p] for p in row.positions] for row in rows], columns)
+    by_key = np.stack([weights[:, list(cell.positions)].sum(axis=1) for cell in columns], axis=1)
+    z = np.stack([by_key[[row_of[p] for p in row.positions]].mean(axis=0) for row in rows])
     future = np.array([[column.positions[0] > row.positions[-1] for column in columns] for row in rows])
     z = np.where(future & (z == 0), np.nan, z)
     pooled = max(len(cell.positions) for cell in columns)

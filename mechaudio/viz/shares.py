@@ -1,7 +1,6 @@
 """How much of the attention goes to the audio, and to every other role of token, layer by layer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,58 +11,6 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import bootstrap_mean, too_few
 from mechaudio.metrics.clips import questions_of
 from mechaudio.viz.theme import CYCLE, LEGEND_BELOW, ROLE_COLOURS, band, laid_out, layer_ticks
-
-_ENDS = ": %{customdata[0]:.1f} to %{customdata[1]:.1f}%"
-
-
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """One role's mean by layer in percent, and a band that `spread` names."""
-
-    role: str
-    mean: Float[np.ndarray, " layer"]
-    low: Float[np.ndarray, " layer"]
-    high: Float[np.ndarray, " layer"]
-    spread: str
-
-
-def _line(attention: AudioAttention, role: str, confidence: float, seed: int) -> _Line:
-    share = 100 * attention.share(role)
-    if len(share) > 1:
-        mean = share.mean(axis=2)
-        low = high = np.full(mean.shape[1], np.nan)
-        few = too_few(len(mean), attention.clips, confidence)
-        if not few:
-            low, high = bootstrap_mean(mean, clips=attention.clips or None, confidence=confidence, seed=seed)
-        return _Line(role, mean.mean(axis=0), low, high, few or f"{100 * confidence:g}% interval over clips")
-    low, high = np.quantile(share[0], [0.25, 0.75], axis=1)
-    return _Line(role, share[0].mean(axis=1), low, high, "middle half of the heads")
-
-
-def _draw_line(figure: go.Figure, line: _Line) -> None:
-    figure.add_scatter(
-        x=np.arange(len(line.mean)),
-        y=line.mean,
-        mode="lines+markers",
-        name=line.role,
-        legendgroup=line.role,
-        line={"color": ROLE_COLOURS.get(line.role, CYCLE[-1]), "width": 2.5},
-        customdata=np.stack([line.low, line.high], axis=1),
-        hovertemplate=f"layer %{{x}}: %{{y:.1f}}% on {line.role}<br>"
-        f"{line.spread}{'' if np.isnan(line.low).all() else _ENDS}<extra></extra>",
-    )
-
-
-def _draw_band(figure: go.Figure, line: _Line) -> None:
-    band(
-        figure,
-        np.arange(len(line.mean)),
-        line.low,
-        line.high,
-        colour=ROLE_COLOURS.get(line.role, CYCLE[-1]),
-        legendgroup=line.role,
-        name=f"{line.role}: {line.spread}",
-    )
 
 
 def _draw_heads(figure: go.Figure, role: str, share: Float[np.ndarray, "layer head"]) -> None:
@@ -105,26 +52,49 @@ def audio_share_by_layer(
     if unknown or not drawn:
         raise ValueError(f"no role {', '.join(unknown) or 'given'}: this result has {', '.join(attention.roles)}")
     n, n_layers, n_heads, _ = attention.mass.shape
-    lines = [_line(attention, role, confidence, seed) for role in drawn]
-    few = too_few(n, attention.clips, confidence)
-    figure = go.Figure()
+    few = too_few(n, attention.clips, confidence) if n > 1 else ""
+    spread = few or f"{100 * confidence:g}% interval over clips" if n > 1 else "middle half of the heads"
+    lines = [(role, *_line(attention, role, few, confidence, seed)) for role in drawn]
+    colours = {role: ROLE_COLOURS.get(role, CYCLE[-1]) for role in drawn}
+    figure, layers = go.Figure(), np.arange(n_layers)
     if n == 1:
         _draw_heads(figure, drawn[0], attention.share(drawn[0])[0])
-    elif not few:
-        for line in lines:
-            _draw_band(figure, line)
-    for line in lines:
-        _draw_line(figure, line)
+    for role, _, low, high in () if n == 1 or few else lines:
+        band(figure, layers, low, high, colour=colours[role], legendgroup=role, name=f"{role}: {spread}")
+    for role, mean, low, high in lines:
+        ends = "" if np.isnan(low).all() else ": %{customdata[0]:.1f} to %{customdata[1]:.1f}%"
+        figure.add_scatter(
+            x=layers,
+            y=mean,
+            mode="lines+markers",
+            name=role,
+            legendgroup=role,
+            line={"color": colours[role], "width": 2.5},
+            customdata=np.stack([low, high], axis=1),
+            hovertemplate=f"layer %{{x}}: %{{y:.1f}}% on {role}<br>{spread}{ends}<extra></extra>",
+        )
     sample = questions_of(n, attention.clips)
-    spread = f"bands: {lines[0].spread} (bootstrap)" if n > 1 else f"dots: each head's share on {drawn[0]}"
-    if n > 1 and few:
-        spread = few
+    shown = f"bands: {spread} (bootstrap)" if n > 1 else f"dots: each head's share on {drawn[0]}"
     return laid_out(
         figure,
         f"Where the {attention.queries} position looks, by layer ({sample})",
-        f"mean of {n_of(n_heads, 'head')}; {spread}",
+        f"mean of {n_of(n_heads, 'head')}; {few or shown}",
         height=430,
         xaxis={"title": {"text": "layer"}, "tickvals": layer_ticks(range(n_layers)), "range": [-0.25, n_layers - 0.75]},
         yaxis={"title": {"text": "share of attention (%)"}, "rangemode": "tozero"},
         legend=LEGEND_BELOW,
     )
+
+
+def _line(
+    attention: AudioAttention, role: str, few: str, confidence: float, seed: int
+) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
+    """One role's mean by layer in percent, and the ends of its interval, or of the middle half of the heads."""
+    share = 100 * attention.share(role)
+    if len(share) == 1:
+        return share[0].mean(axis=1), *np.quantile(share[0], [0.25, 0.75], axis=1)
+    mean = share.mean(axis=2)
+    if few:
+        return mean.mean(axis=0), *np.full((2, mean.shape[1]), np.nan)
+    ends = bootstrap_mean(mean, clips=attention.clips or None, confidence=confidence, seed=seed)
+    return mean.mean(axis=0), *ends

@@ -48,7 +48,7 @@ def draw_over(
     track = LANE_HEIGHT * (1 + max(lanes(events, span), default=-1))
     placed, whole = domains([pixels, track, 0 if clip is None else SOUND_HEIGHT])
     if events:
-        draw_events(figure, events, span, track="y2", across="y")
+        draw_events(figure, events, span)
         figure.update_layout(yaxis2={"domain": placed[1]})
     if clip is not None:
         (draw_waveform if sound == "waveform" else draw_mel)(figure, clip)

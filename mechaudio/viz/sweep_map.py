@@ -150,8 +150,6 @@ def sweep_map(
         ValueError: More or fewer than two axes, no known answers, an unknown value, margins where there are no logits,
             of a single question, or of one without a known answer.
     """
-    if value not in ("correct", "margin"):
-        raise ValueError(f"value= is 'correct' or 'margin', got {value!r}")
     sweep = labelled(sweep)
     variants = Variants.of(sweep)
     if len(variants.axes) != 2:
