@@ -8,34 +8,18 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mechaudio.analyses.attention_and_answers import AttentionAndAnswers
-from mechaudio.analyses.attention_flow import AttentionFlow
-from mechaudio.analyses.attention_mass import AttentionMass
-from mechaudio.analyses.audio_attention import AudioAttention
-from mechaudio.analyses.lenses.direct_logit_attribution import DirectLogitAttribution
-from mechaudio.analyses.lenses.logit_lens import LogitLens
-from mechaudio.analyses.lenses.tuned_lens import TunedLens
-from mechaudio.analyses.listening_score import ListeningScore
 from mechaudio.analyses.paired_passes import PairedPasses
-from mechaudio.analyses.patching.effect_map import EffectMap
 from mechaudio.analyses.patching.estimates import EstimatedPairs
 from mechaudio.analyses.patching.joined import PatchedPairs
-from mechaudio.analyses.probes.encoder_probes import EncoderProbes
 from mechaudio.analyses.prompt_attention import PromptAttention
-from mechaudio.analyses.specialist_heads import HeadScores
-from mechaudio.analyses.steering_directions import SteeringDirections
 from mechaudio.analyses.steering_sweep import SteeringSweep
-from mechaudio.analyses.where_it_listens import WhereItListens
 from mechaudio.arguments import n_of, names_arguments
 from mechaudio.audio.clip import AudioClip
 from mechaudio.experiments.demo import Demo
 from mechaudio.experiments.evaluation import Comparison, Evaluation
-from mechaudio.experiments.grounding_study import GroundingStudy
 from mechaudio.experiments.listen import Listening
-from mechaudio.experiments.mata_result import MataStudy
-from mechaudio.experiments.mata_scores import MataScores
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import SteeringStudy
-from mechaudio.experiments.temporal_result import TemporalStudy
 from mechaudio.interventions.sweep_result import Generations, Sweep
 from mechaudio.metrics.clips import questions_of
 from mechaudio.tracing.run_result import Generation, Run
@@ -84,30 +68,34 @@ def figure_of(result: object, **options: Any) -> go.Figure:  # noqa: ARG001 - th
     )
 
 
+for figure in (  # each draws results of the class of its first argument
+    attention_between_roles,
+    attention_over_time,
+    attribution_bars,
+    direction_lengths,
+    flow_map,
+    lens_table,
+    listening_auc,
+    listening_rows,
+    mata_attention,
+    mata_layers,
+    patching_map,
+    probe_scores,
+    spans_over_time,
+    specialist_map,
+    temporal_accuracies,
+    tuned_lens_kl,
+):
+    figure_of.register(figure)
+
 for kind, figure in (
-    (AttentionFlow, flow_map),
-    (AttentionMass, attention_between_roles),
-    (AudioAttention, attention_over_time),
     (Demo, lambda demo, **more: accuracy_by_task({each.condition: each for each in (demo.heard, demo.deaf)}, **more)),
-    (DirectLogitAttribution, attribution_bars),
-    (EffectMap, patching_map),
-    (EncoderProbes, probe_scores),
     (Evaluation, accuracy_by_task),
     (Generation, written_texts),
     (Generations, written_texts),
-    (GroundingStudy, spans_over_time),
-    (HeadScores, specialist_map),
-    (ListeningScore, listening_auc),
-    (LogitLens, lens_table),
-    (MataScores, mata_attention),
-    (MataStudy, mata_layers),
     (SpecialistsStudy, lambda study, **more: specialist_map(study.scores, **more)),
-    (SteeringDirections, direction_lengths),
     (SteeringStudy, lambda study, **more: accuracy_over_strength(study.over_strength, **more)),
     (SteeringSweep, variant_effects),
-    (TemporalStudy, temporal_accuracies),
-    (TunedLens, tuned_lens_kl),
-    (WhereItListens, listening_rows),
 ):
     figure_of.register(kind, figure)
 

@@ -102,11 +102,7 @@ TEMPLATE = go.layout.Template(
 def whiskers(value: Ends, low: Ends, high: Ends, **look: Any) -> dict[str, Any]:
     """Error bars from `low` to `high`, as plotly takes them: as distances from the value.
 
-    Args:
-        value: Where the bars begin.
-        low: Their lower ends.
-        high: Their upper ends.
-        **look: Options of plotly's error bars, such as `color`, `thickness` (of the line) and `width` (of the ends).
+    They have the `look` of plotly's error bars: `color`, `thickness` (of the line) and `width` (of the ends).
     """
     ends = {"array": high - value, "arrayminus": value - low}
     return {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 3, **look}
@@ -126,13 +122,7 @@ def pale(colours: str | Sequence[str]) -> dict[str, Any]:
 def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | None = None, **look: Any) -> None:
     """A filled band from `low` to `high`, to be added before the lines that are to lie upon it.
 
-    Args:
-        figure: Changed in place.
-        x: Where along the horizontal axis.
-        low: Its lower edge.
-        high: Its upper edge.
-        colour: Colour of the line that it belongs to, which shines through; grey by default.
-        **look: Options of plotly's scatter, such as `name` and `legendgroup`.
+    It is of the colour of its line, which shines through, or grey, and has the `look` of plotly's scatter.
     """
     fill = {"fillcolor": VEIL} if colour is None else {"fillcolor": colour, "opacity": 0.2}
     figure.add_scatter(
@@ -147,15 +137,7 @@ def band(figure: go.Figure, x: Places, low: Ends, high: Ends, *, colour: str | N
 
 
 def level(figure: go.Figure, value: float, low: float, high: float, **where: Any) -> None:
-    """Draw the level that everything else is compared with: a dashed line, and its interval as a band.
-
-    Args:
-        figure: Changed in place.
-        value: Where the line is.
-        low: Lower edge of the band.
-        high: Its upper edge.
-        **where: `row` and `col`, in a figure of several plots.
-    """
+    """Draw the level that all else is compared with, in a `row` and `col`: a dashed line on a band, its interval."""
     figure.add_hrect(low, high, fillcolor=VEIL, line_width=0, opacity=0.5, layer="below", **where)
     figure.add_hline(value, line={"color": INK, "width": 1.5, "dash": "dash"}, **where)
 
