@@ -118,10 +118,7 @@ def _recording(
 
 def one_text(value: Any) -> str:
     """A field that is now a text, now a list of texts."""
-    value = plain(value)
-    if is_missing(value):
-        return ""
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return ", ".join(texts_of(value))
 
 
 def text_or_none(value: Any) -> str | None:

@@ -72,15 +72,12 @@ def read_choices(value: Any) -> Choices:
         raise ValueError(f"choices of the labels {brief(labels)} begin with other ones: {brief(written)}")
     called = labels if named else marks or _usual_letters(written)
     kept = [place for place, text in enumerate(bare) if text]
-    n_broken = sum(len(bare[place].splitlines()) > 1 for place in kept)
-    repairs = (
-        [f"{len(bare) - len(kept)} of the {len(bare)} choices are blank, and left out"] if len(kept) < len(bare) else []
-    )
-    repairs += [f"a line break in {n_broken} of the choices became a space"] if n_broken else []
+    n_blank = len(bare) - len(kept)
+    broken = {place for place in kept if len(bare[place].splitlines()) > 1}
+    repairs = [f"{n_blank} of the {len(bare)} choices are blank, and left out"] if n_blank else []
+    repairs += [f"a line break in {len(broken)} of the choices became a space"] if broken else []
     return Choices(
-        texts=tuple(
-            " ".join(bare[place].split()) if len(bare[place].splitlines()) > 1 else bare[place] for place in kept
-        ),
+        texts=tuple(" ".join(bare[place].split()) if place in broken else bare[place] for place in kept),
         written=tuple(written[place] for place in kept),
         labels=tuple(str(called[place]) for place in kept),
         places=tuple(kept),
@@ -187,10 +184,8 @@ def withheld(answer: Any) -> bool:
 def says_itself(choices: Any) -> str | None:
     """Return the key by which choices say themselves whether they are right; None where they do not."""
     listed = plain(choices)
-    keys = (
-        [key for choice in listed if isinstance(choice, Mapping) for key in choice] if isinstance(listed, list) else []
-    )
-    return next((str(key) for key in keys if str(key).strip().casefold() in TRUTH_KEYS), None)
+    keyed = [choice for choice in listed if isinstance(choice, Mapping)] if isinstance(listed, list) else []
+    return next((str(key) for choice in keyed for key in choice if str(key).strip().casefold() in TRUTH_KEYS), None)
 
 
 def right_choice(answer: Any, choices: Choices, first_index: int | None = None) -> str | None:

@@ -19,23 +19,8 @@ from mechaudio.data.corpus import Problems
 from mechaudio.notices import withheld
 
 SUFFIXES = (
-    *(
-        ".wav",
-        ".flac",
-        ".mp3",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".m4a",
-        ".aac",
-        ".mp4",
-        ".3gp",
-        ".webm",
-        ".weba",
-        ".mka",
-        ".mkv",
-    ),
-    *(".mov", ".aif", ".aiff", ".caf", ".amr"),
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".mp4", ".3gp", ".webm", ".weba"),
+    *(".mka", ".mkv", ".mov", ".aif", ".aiff", ".caf", ".amr"),
 )
 CHECKS = ("header", "whole", "none")
 
@@ -130,7 +115,7 @@ class Recordings:
     def _places(self, names: Sequence[str]) -> list[Path]:
         """The files that a recording may be: one by its path, or else all by the first name that any file has."""
         for name in names:
-            if _is_file(self.folder / name):
+            if os.path.isfile(self.folder / name):  # unlike Path.is_file, false for a name that no file can have
                 return [self.folder / name]
         for name in names:
             path = name.replace("\\", "/")
@@ -214,14 +199,6 @@ def _list_twins(items: Sequence[Any], problems: Problems) -> None:
 def _folded(name: str) -> str:
     """A name without what differs between systems: capitals, and whether an accent is a character of its own."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _is_file(path: Path) -> bool:
-    """Return whether there is a file; a name that no file can have is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def first_folder(candidates: Sequence[Path]) -> Path:

@@ -48,14 +48,11 @@ def winner(events: Sequence[Event], task: str, margin: float) -> Event | None:
     return ranked[0]
 
 
-def _rounded(events: Sequence[Event]) -> tuple[Event, ...]:
-    return tuple(Event(e.label, half_second(e.onset), half_second(e.offset)) for e in events)
-
-
 def _clear_winner(events: Sequence[Event], task: str, margin: float) -> Event | None:
     """The winner, if the caption's rounded times name the same one by half a second or more."""
-    best, told = winner(events, task, margin), winner(_rounded(events), task, 0.5)
-    return best if best is not None and told is not None and best.label == told.label else None
+    rounded = [Event(e.label, half_second(e.onset), half_second(e.offset)) for e in events]
+    best, written = winner(events, task, margin), winner(rounded, task, 0.5)
+    return best if best is not None and written is not None and best.label == written.label else None
 
 
 def _scene(
