@@ -220,15 +220,10 @@ def best_row(
     *,
     seed: int = 0,
 ) -> int:
-    """The best of `best_rows`, drawn by lot where there are several.
-
-    Args:
-        correct: Whether each answer is right.
-        margin: Logit of the right choice minus that of the best wrong one.
-        seed: Seed of the lot.
+    """The best of `best_rows`, drawn by a lot of this seed where there are several.
 
     Raises:
-        ValueError: For no rows, or no questions.
+        ValueError: As `best_rows`.
     """
     best = best_rows(correct, margin)
     return best[int(np.random.default_rng(seed).integers(len(best)))]

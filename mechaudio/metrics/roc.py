@@ -110,7 +110,11 @@ def roc_auc(
     n_pairs = sum(m * n for m, n in sizes)
     area = sum(part.mean() * m * n for (part, _), (m, n) in zip(parts, sizes, strict=True)) / n_pairs
     deviations = np.concatenate(
-        [side * m * n / n_pairs for part, (m, n) in zip(parts, sizes, strict=True) for side in _deviations(*part)]
+        [
+            (side - side.mean()) / len(side) * m * n / n_pairs
+            for part, (m, n) in zip(parts, sizes, strict=True)
+            for side in part
+        ]
     )
     chosen = numbers[among]
     effect, k = float(design_effect(deviations, chosen)), n_clips(chosen)
@@ -160,12 +164,6 @@ def _components(
     ranks = rankdata(np.concatenate([right, wrong]))
     m, n = len(right), len(wrong)
     return (ranks[:m] - rankdata(right)) / n, 1 - (ranks[m:] - rankdata(wrong)) / m
-
-
-def _deviations(
-    right: Float[np.ndarray, " right"], wrong: Float[np.ndarray, " wrong"]
-) -> tuple[Float[np.ndarray, " right"], Float[np.ndarray, " wrong"]]:
-    return (right - right.mean()) / len(right), (wrong - wrong.mean()) / len(wrong)
 
 
 def _newcombe(area: float, sizes: Sequence[tuple[float, float]], z: float) -> tuple[float, float]:

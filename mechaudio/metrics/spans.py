@@ -181,15 +181,11 @@ def described_in(text: str, duration: float | None = None, *, markers: ReadsMark
             runs.append([])
         runs[-1] += [interval] if interval else []
     texts[-1] = plain[end:]
-    words = [_without_edges(text) for text in texts]
+    words = [_BACK.sub("", _FRONT.sub("", text, count=1)[::-1], count=1)[::-1] for text in texts]
     captions = words[:-1] if words[0] and not words[-1] else words[1:]
     parts = [(caption, tuple(run)) for caption, run in zip(captions, runs, strict=True) if run]
     repairs += Repairs(unparsed=int(not parts))
     return Described(tuple(caption for caption, _ in parts), tuple(run for _, run in parts), repairs)
-
-
-def _without_edges(text: str) -> str:
-    return _BACK.sub("", _FRONT.sub("", text, count=1)[::-1], count=1)[::-1]
 
 
 def _decoded(text: str, duration: float | None, markers: ReadsMarkers | None) -> tuple[str, Repairs]:
