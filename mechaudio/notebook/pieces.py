@@ -70,7 +70,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    words = _written(value)
+    words = f"{value:.4g}" if isinstance(value, (float, np.floating)) else "" if value is None else str(value)
     wrapped = _WRAPPED if len(words) > LONGEST_WORD else ";white-space:nowrap"
     return f'<td style="{_CELL}{wrapped}">{text(words, 160)}</td>'
 
@@ -136,9 +136,3 @@ def _png(alpha: UInt8[np.ndarray, "row column"]) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 4, 0, 0, 0)
     body = zlib.compress(lines.tobytes(), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)

@@ -26,6 +26,7 @@ PROMPTS = 3
 """Prompts of a batch that are shown."""
 TOKENS = 600
 """Tokens of a prompt that are shown."""
+_WAYS = note(".plot() draws it, .to_pandas() and .to_xarray() give it whole, .save(folder) keeps it")
 
 
 @singledispatch
@@ -114,14 +115,10 @@ def _colour(role: str) -> str:
     return CYCLE[7] if role == "history" else ROLE_COLOURS.get(role, INK)
 
 
-@html_of.register
-def _intervention(intervention: Value) -> str:
+@html_of.register(Value)
+@html_of.register(Edit)
+def _intervention(intervention: Value | Edit) -> str:
     return frame(str(intervention) + ".", note(repr(intervention)))
-
-
-@html_of.register
-def _edit(edit: Edit) -> str:
-    return frame(str(edit) + ".", note(repr(edit)))
 
 
 @html_of.register
@@ -150,22 +147,19 @@ def _recorded(cache: Mapping) -> str:
 
 @html_of.register
 def _result(result: Result) -> str:
-    rows, n_rows = result.first_rows(ROWS)
-    return frame(repr(result), _tabulated(rows, n_rows), _ways())
+    return frame(repr(result), _tabulated(result), _WAYS)
 
 
 @html_of.register
 def _run(run: Run) -> str:
-    rows, n_rows = run.first_rows(ROWS)
-    answers = "" if run.logits is None else _tabulated(rows, n_rows)
-    return frame(repr(run), answers, _recorded(run.cache), _ways())
+    answers = "" if run.logits is None else _tabulated(run)
+    return frame(repr(run), answers, _recorded(run.cache), _WAYS)
 
 
 @html_of.register
 def _generation(generation: Generation) -> str:
-    rows, n_rows = generation.first_rows(ROWS)
     kept = _recorded(generation.steps[0]) if generation.steps else ""
-    return frame(repr(generation), _tabulated(rows, n_rows), kept, _ways())
+    return frame(repr(generation), _tabulated(generation), kept, _WAYS)
 
 
 @html_of.register
@@ -176,20 +170,16 @@ def _evaluation(evaluation: Evaluation) -> str:
         (task, one.count, one.n, f"{100 * one.value:.1f}", f"{100 * one.low:.1f} to {100 * one.high:.1f}")
         for task, one in scores.items()
     ]
-    rows, n_rows = evaluation.first_rows(ROWS)
     failed = note(f"{n_of(len(evaluation.failures), 'question')} could not be asked") if evaluation.failures else ""
-    return frame(repr(evaluation), table(head, lines) if lines else "", _tabulated(rows, n_rows), failed, _ways())
+    return frame(repr(evaluation), table(head, lines) if lines else "", _tabulated(evaluation), failed, _WAYS)
 
 
-def _tabulated(rows: object, n_rows: int) -> str:
-    """The first rows and columns of a data frame, and how many there are."""
+def _tabulated(result: Result) -> str:
+    """The first rows and columns of a result's table, and how many there are."""
+    rows, n_rows = result.first_rows(ROWS)
     known = [name for name in rows.columns if name != "clip"]  # the digest of a recording says nothing to a reader
     columns = known[:COLUMNS]
     shown = table(columns, rows[columns].itertuples(index=False))
     more = [f"the first {len(rows)} of {n_of(n_rows, 'row')}"] * (n_rows > len(rows))
     more += [f"{len(columns)} of {n_of(len(rows.columns), 'column')}"] * (len(known) > COLUMNS)
     return shown + note("; ".join(more))
-
-
-def _ways() -> str:
-    return note(".plot() draws it, .to_pandas() and .to_xarray() give it whole, .save(folder) keeps it")
