@@ -66,17 +66,13 @@ def moments(attention: AudioAttention) -> tuple[Moment, ...]:
 
 def facts(provenance: Provenance, command: str) -> tuple[Fact, ...]:
     """A result's provenance line by line, what is unknown left out, and the command that makes the page again."""
+    created = provenance.created.replace("T", " ").replace("+00:00", " UTC")
     known = [
         Fact(name.replace("_", " "), _told(value))
-        for name, value in (vars(provenance) | {"created": _moment(provenance.created)}).items()
+        for name, value in (vars(provenance) | {"created": created}).items()
         if value not in (None, "", {}, ())
     ]
     return (*known, Fact("command", command))
-
-
-def _moment(created: str) -> str:
-    """A moment in ISO 8601 as people read it."""
-    return created.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _told(value: Any) -> str:

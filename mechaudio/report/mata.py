@@ -111,14 +111,10 @@ def _attention(study: MataStudy) -> str:
     scores = study.scores
     rows = zip(scores.layers, scores.after[0], scores.before, strict=True)
     falls = [layer for layer, after, before in rows if after < before]
-    lowered = (
-        "raises audio attention in every layer"
-        if not falls
-        else (
-            f"lowers audio attention in {len(falls)} of {n_of(len(scores.layers), 'layer')} "
-            f"({', '.join(map(str, falls))})"
-        )
-    )
+    lowered = "raises audio attention in every layer"
+    if falls:
+        where = f"{len(falls)} of {n_of(len(scores.layers), 'layer')} ({', '.join(map(str, falls))})"
+        lowered = f"lowers audio attention in {where}"
     return Finding(
         f"Of the last position's scores on audio, {100 * scores.negative.min():.0f} to {scores.negative.max():.0%} are "
         f"below zero, by layer; multiplying them by 1 + alpha = {1 + scores.alpha:g} {lowered}, in the mean over "

@@ -36,14 +36,18 @@ _PUBLISHED_MORE = (
 @checks_arguments
 def mata_tables(study: MataStudy) -> tuple[Table, ...]:
     """Tabulate the study: rows that listen, scores, readings, choices, groups, layers, strengths, written answers."""
+    first, last = study.published
+    published = f"Layers {first} to {last} of this model stand for the published ones."
+    there = "; ".join(f"{a}-{b} is {first}-{last}" for (a, b), (first, last) in study.ranges)
+    ranges = f"Published ranges in this model: {there}."
     tables = [
         *first_table(study.listens),
         _scores(study),
-        _readings(study),
+        _listed("readings", "The published setting, in three readings of its formula", published, study.readings),
         _choices(study),
         _groups(study),
-        _ranges(study),
-        _alphas(study),
+        _listed("layers", "The published ablation of layers", ranges, study.over_ranges),
+        _listed("strengths", "The ablation of strength, in the published layers", "", study.over_alphas),
     ]
     return (*tables, _written(study)) if study.generated is not None else tuple(tables)
 
@@ -86,27 +90,6 @@ def _scores(study: MataStudy) -> Table:
     )
 
 
-def _readings(study: MataStudy) -> Table:
-    first, last = study.published
-    return _listed(
-        "readings",
-        "The published setting, in three readings of its formula",
-        f"Layers {first} to {last} of this model stand for the published ones.",
-        study.readings,
-    )
-
-
-def _ranges(study: MataStudy) -> Table:
-    there = "; ".join(f"{a}-{b} is {first}-{last}" for (a, b), (first, last) in study.ranges)
-    return _listed(
-        "layers", "The published ablation of layers", f"Published ranges in this model: {there}.", study.over_ranges
-    )
-
-
-def _alphas(study: MataStudy) -> Table:
-    return _listed("strengths", "The ablation of strength, in the published layers", "", study.over_alphas)
-
-
 def _choices(study: MataStudy) -> Table:
     rows = []
     for choice in study.choices:
@@ -114,15 +97,8 @@ def _choices(study: MataStudy) -> Table:
         cells: tuple[Cell, ...] = (None, None, None)
         if beside is not None:
             cells = (beside.change.value, (beside.change.low, beside.change.high), choice.p_against)
-        rows.append(
-            (
-                choice.name,
-                *_arm(choice.arm),
-                choice.chosen_on.change.value,
-                *changed(choice.held_out, choice.p_holm),
-                *cells,
-            )
-        )
+        known = changed(choice.held_out, choice.p_holm)
+        rows.append((choice.name, *_arm(choice.arm), choice.chosen_on.change.value, *known, *cells))
     return Table(
         "choices",
         "Chosen on one half of the questions, reported on the other",

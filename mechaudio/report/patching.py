@@ -13,7 +13,7 @@ from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.metrics.bootstrap import fewest
 from mechaudio.metrics.choices import are_right, likeliest
 from mechaudio.metrics.ranking import largest_first
-from mechaudio.question import AudioQuestion, Recording, questions_by_id
+from mechaudio.question import AudioQuestion, questions_by_id
 from mechaudio.report.study_page import Part, Report, report_of
 from mechaudio.report.tables import Cell, Column, Table, column_list
 from mechaudio.viz.patching_map import patching_map
@@ -86,16 +86,13 @@ def _shown(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> AudioQu
     return question
 
 
-def _sounds(patching: PatchingMap, questions: Sequence[AudioQuestion]) -> dict[str, Recording]:
-    """Return the recording under the pair that is drawn."""
-    return {"sound": _shown(patching, questions).recordings[0]} if _over_seconds(patching) else {}
-
-
 @checks_arguments
 def patching_findings(patching: PatchingMap) -> tuple[str, ...]:
     """Describe a map, in sentences made from its numbers."""
     n = len(patching.ids)
-    right = [_right(patching, logits) for logits in (patching.clean_logits, patching.corrupted_logits)]
+    n_choices = (~np.isnan(patching.clean_logits)).sum(-1)
+    chosen = [likeliest(logits, n_choices) for logits in (patching.clean_logits, patching.corrupted_logits)]
+    right = [int(are_right(each, patching.right).sum()) for each in chosen]
     sentences = [
         f"With the clean prompts {right[0]} of {n} answers are right; with the corrupted ones {right[1]} of {n} are "
         "that same right answer."
@@ -150,7 +147,7 @@ def _patching(patching: PatchingMap, *, questions: Sequence[AudioQuestion]) -> R
         tables=patching_tables(patching),
         figures=patching_figures(patching, questions),
         parts=(Part("What each place does", ("top_places", "all_places"), how),),
-        sounds=_sounds(patching, questions),
+        sounds={"sound": _shown(patching, questions).recordings[0]} if _over_seconds(patching) else {},
     )
 
 
@@ -169,11 +166,6 @@ def _of_how_many(patching: PatchingMap) -> str:
     if np.ptp(effects) <= ROUNDING:
         return f" All {n_of(len(effects), 'place has', 'places have')} an effect of this size."
     return f" As the largest of {n_of(len(effects), 'place')} it is likely overstated."
-
-
-def _right(patching: PatchingMap, logits: np.ndarray) -> int:
-    n_choices = (~np.isnan(patching.clean_logits)).sum(-1)
-    return int(are_right(likeliest(logits, n_choices), patching.right).sum())
 
 
 TOP = 10

@@ -91,19 +91,9 @@ def _hearing(study: SpecialistsStudy) -> Table:
 def _heads(study: SpecialistsStudy) -> Table:
     scores, ranking = study.scores, study.settings.ranking
     stability = scores.stability(study.k, ranking=ranking)
-    rows = tuple(
-        (
-            *head,
-            float(scores.r[head]),
-            float(scores.low[head]),
-            float(scores.high[head]),
-            float(scores.p[head]),
-            float(scores.q[head]),
-            float(scores.mean[head]),
-            float(stability.frequency[head]),
-        )
-        for head in scores.top(study.k, ranking=ranking)
-    )
+    measured = (scores.r, scores.low, scores.high, scores.p, scores.q, scores.mean, stability.frequency)
+    top = scores.top(study.k, ranking=ranking)
+    rows = tuple((*head, *(float(numbers[head]) for numbers in measured)) for head in top)
     constant = [f"({layer}, {head})" for layer, head in np.argwhere(scores.constant).tolist()]
     named = f" Heads that give the audio the same share in every question: {', '.join(constant)}." if constant else ""
     return Table(
@@ -183,12 +173,7 @@ def _by_group(study: SpecialistsStudy) -> Table:
         "The same heads and weights in all groups. Low and high: Newcombe's 95% interval; p: Mann and Whitney's test, "
         "questions of one clip as a cluster; p Holm: corrected over the groups of a grouping. A dash: fewer than two "
         "right or two wrong answers.",
-        (
-            *column_list("by, group, n: count"),
-            *_AREA[:-2],
-            Column("right", "count"),
-            Column("wrong", "count"),
-        ),
+        (*column_list("by, group, n: count"), *_AREA[:-2], *column_list("right: count, wrong: count")),
         tuple(
             (row.by.replace("_", " "), row.name.replace("_", " "), row.n, *_area(row.auc, row.p_holm))
             for row in study.auc_by_group

@@ -18,7 +18,6 @@ from mechaudio.report.wording import (
     SIGNIFICANT,
     Finding,
     by_lot,
-    excludes,
     heard_where,
     lacking,
     named,
@@ -29,6 +28,7 @@ from mechaudio.report.wording import (
 )
 from mechaudio.viz.temporal import temporal_accuracies, temporal_attention, temporal_fixes, temporal_layers
 from mechaudio.viz.theme import number
+from mechaudio.viz.variants import excludes_zero
 
 _LEAD = (
     "An audio language model was asked what sounds first, last or longest: with the recording, with a caption and with "
@@ -224,7 +224,7 @@ def _layers(study: TemporalStudy) -> list[str]:
         f"{number(100 * layer.chosen_on.change.value, 1, '+')} points{by_lot(layer)}; a layer drawn at random, with "
         f"the same factor, by {number(100 * study.random_layer, 1, '+')} points.",
         "layers",
-        sure=excludes(layer.held_out.change),
+        sure=excludes_zero(layer.held_out.change),
         size=layer.held_out.change.value,
     )
     together = Finding(

@@ -46,21 +46,16 @@ _PUBLISHED_FIX_RATES = (
 @checks_arguments
 def temporal_tables(study: TemporalStudy) -> tuple[Table, ...]:
     """Tabulate the study: rows that listen, accuracies, attention, all layers, controls, single layers, held out."""
+    null = _null(study)
     return (
         *first_table(study.listens),
         _accuracies(study),
         _attention(study),
+        _changes("all_layers", "Attention to audio changed in all layers", study.uniform, null, ("kind", "queries")),
         _changes(
-            "all_layers", "Attention to audio changed in all layers", study.uniform, _null(study), ("kind", "queries")
+            "controls", "Controls of the changes in all layers", study.controls, null, ("kind", "queries", "control")
         ),
-        _changes(
-            "controls",
-            "Controls of the changes in all layers",
-            study.controls,
-            _null(study),
-            ("kind", "queries", "control"),
-        ),
-        _changes("one_layer", "Attention to audio scaled in one layer", study.targeted, _null(study), ("layer",)),
+        _changes("one_layer", "Attention to audio scaled in one layer", study.targeted, null, ("layer",)),
         _held_out(study),
     )
 
@@ -149,15 +144,7 @@ def _attention(study: TemporalStudy) -> Table:
 
 
 def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, varied: Collection[str]) -> Table:
-    """A row per arm.
-
-    Args:
-        name: Name of the files.
-        title: Title of the table.
-        arms: The rows.
-        null: What answers at random would do.
-        varied: Which of kind, queries, control and layer the rows differ in; the others are in JSON and CSV alone.
-    """
+    """A row per arm; of kind, queries, control and layer those that do not vary are in JSON and CSV alone."""
     columns = (
         *(Column(name, shown=name in varied) for name in ("kind", "queries", "control", "layer")),
         Column("strength", "number"),
@@ -170,26 +157,24 @@ def _changes(name: str, title: str, arms: Sequence[Tested[Arm]], null: str, vari
         Column("p Holm", "p"),
         Column("p BH", "p", shown=False),
     )
-    rows = []
-    for tested in arms:
-        arm = tested.arm
-        rows.append(
-            (
-                arm.kind,
-                arm.queries,
-                arm.control.replace("_", " ") or "none",
-                "all" if arm.layer is None else str(arm.layer),
-                arm.strength,
-                *changed(tested.change, tested.p_holm),
-                tested.p_bh,
-            )
+    rows = tuple(
+        (
+            tested.arm.kind,
+            tested.arm.queries,
+            tested.arm.control.replace("_", " ") or "none",
+            "all" if tested.arm.layer is None else str(tested.arm.layer),
+            tested.arm.strength,
+            *changed(tested.change, tested.p_holm),
+            tested.p_bh,
         )
+        for tested in arms
+    )
     before = arms[0].change.before
     note = (
         f"Before: {before.value:.1%} of {before.n} right. Fixed: of the wrong; broken: of the right. {null} "
         f"p: McNemar's test, corrected by Holm over the {n_of(len(rows), 'row')}."
     )
-    return Table(name, title, note, columns, tuple(rows))
+    return Table(name, title, note, columns, rows)
 
 
 def _held_out(study: TemporalStudy) -> Table:

@@ -59,11 +59,6 @@ def leading(findings: Sequence[str]) -> tuple[Finding, ...]:
     return tuple(sorted(sure, key=lambda finding: finding.size, reverse=True)[:LEADING])
 
 
-def excludes(change: Estimate) -> bool:
-    """Return whether the interval of a change excludes zero."""
-    return change.low > 0 or change.high < 0
-
-
 def heard_where(listens: WhereItListens | None, rows: Sequence[str]) -> tuple[str, ...]:
     """Say which rows listen, on the half that chooses, and which of those that a study changes or reads carry nothing.
 
