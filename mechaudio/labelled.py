@@ -59,7 +59,7 @@ def sizes_of(result: Any) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for name in type(result).__dataclass_fields__:
         value = getattr(result, name)
-        if _is_array(value):
+        if isinstance(value, np.ndarray):
             axes = axes_of(kind_of(type(result), name), value.ndim) or ()
             sizes |= {axis: length for axis, length in zip(axes, value.shape, strict=False) if axis not in sizes}
     return sizes
@@ -79,7 +79,8 @@ def dataset_of(
     import xarray
 
     cls = type(result)
-    kinds = {name: kind_of(cls, name) for name in cls.__dataclass_fields__ if _is_array(getattr(result, name))}
+    held = [name for name in cls.__dataclass_fields__ if isinstance(getattr(result, name), np.ndarray)]
+    kinds = {name: kind_of(cls, name) for name in held}
     for name in derived:
         attribute = getattr(cls, name)
         kinds[name] = evaluated(attribute.func if isinstance(attribute, cached_property) else attribute.fget, "return")
@@ -130,16 +131,10 @@ def joined_along(axis: str, parts: Mapping[str, xarray.Dataset]) -> xarray.Datas
 def grid_coordinates(axes: Mapping[str, Sequence[Any]], variants: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
     """The axes of a grid and their labels; of a list of variants one axis, labelled with what they are."""
     if axes:
-        return {name: [_label(value) for value in values] for name, values in axes.items()}
-    return {"variant": [" + ".join(map(_written, variant)) or "clean" for variant in variants]}
-
-
-def _written(intervention: Any) -> str:
-    return intervention if isinstance(intervention, str) else repr(intervention)
-
-
-def _label(value: Any) -> Any:
-    return value if isinstance(value, (int, float, str, np.number)) else str(value)
+        plain = (int, float, str, np.number)
+        return {axis: [each if isinstance(each, plain) else str(each) for each in axes[axis]] for axis in axes}
+    written = [[part if isinstance(part, str) else repr(part) for part in variant] for variant in variants]
+    return {"variant": [" + ".join(parts) or "clean" for parts in written]}
 
 
 def table_of(data: xarray.Dataset, rows: Sequence[str] | None = None) -> pandas.DataFrame:
@@ -196,10 +191,6 @@ def first_rows(data: xarray.Dataset, rows: Sequence[str] | None, n: int) -> tupl
         cuts[axis] = slice(0, max(missing, 1))
         missing = -(-missing // max(data.sizes[axis], 1))
     return table_of(data.isel(cuts), rows).head(n), prod(data.sizes[axis] for axis in axes)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray)
 
 
 def _coordinates(result: Any, sizes: Mapping[str, int], labels: Mapping[str, Labelled]) -> dict[str, Any]:

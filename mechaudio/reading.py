@@ -28,11 +28,12 @@ from mechaudio.arguments import n_of, shown
 from mechaudio.kinds import fits, in_words, kind_of, parts_of
 from mechaudio.labelled import axes_of
 
-KINDS_OF_NUMBERS = "biuf"
 KINDS_OF_ARRAYS = "biufcSUmM"
 DEEPEST = 64
 """Levels of values within values; a study has about ten."""
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_NUMBER_TYPES = frozenset(("bool", *_INTEGERS, "float16", "float32", "float64"))
 _PACKAGE = Path(__file__).parent
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 
@@ -166,7 +167,7 @@ def decode(value: Any, of: Decoding, depth: int = 0) -> Any:
     content = value.get(tag)
     if tag == "$float" and isinstance(content, str) and content in _FLOATS:
         return _FLOATS[content]
-    if tag == "$number" and content in _number_types():
+    if tag == "$number" and content in _NUMBER_TYPES:
         number = inner(value.get("value"))
         if isinstance(number, (bool, int, float)):
             with _naming(place, f"{number!r} is no {content}"):
@@ -184,12 +185,6 @@ def decode(value: Any, of: Decoding, depth: int = 0) -> Any:
     if tag.startswith("$"):
         raise _damaged(place, f"it says {shown(tag)[1:-1]} {shown(content)}, which is not there")
     return {name: inner(part) for name, part in value.items()}
-
-
-@cache
-def _number_types() -> frozenset[str]:
-    names = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-    return frozenset((*names, "float16", "float32", "float64"))
 
 
 def _class_of(address: str, kinds: Mapping[str, type], place: Path) -> type:
@@ -244,9 +239,8 @@ def _check_kinds(cls: type, kept: Mapping[str, Any], place: Path) -> None:
 
 def _is_tensor(kind: Any) -> bool:
     """Return whether tensors fit, which are kept as arrays."""
-    return any(getattr(part, "__module__", "").startswith(("torch", "jaxtyping")) for part in parts_of(kind)) and any(
-        getattr(getattr(part, "array_type", part), "__module__", "").startswith("torch") for part in parts_of(kind)
-    )
+    arrays = [getattr(part, "array_type", part) for part in parts_of(kind)]
+    return any(getattr(array, "__module__", "").startswith("torch") for array in arrays)
 
 
 def _check_lengths(cls: type, kept: Mapping[str, Any], place: Path) -> None:

@@ -323,11 +323,7 @@ def folder_of_run(
 def refuse_kept(folder: Path, what: str, *, log: str = "", results: Sequence[str] = ()) -> None:
     """Refuse a folder that something else is kept in than a run that begins there, finished or not.
 
-    Args:
-        folder: The folder.
-        what: Is run, for the message.
-        log: The file that says that the folder is of such a run.
-        results: Names of the classes that such a run saves.
+    Arguments are those of `folder_of_run`.
 
     Raises:
         ValueError: It holds a run of another kind, or a result that this one would take the place of.
