@@ -3,7 +3,6 @@
 Conventions: seconds from the start of the clip; events sorted by onset, then offset.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mechaudio.audio.events import AnnotatedClip, Event
-from mechaudio.data.corpus import Corpus, Problems, brief
+from mechaudio.data.corpus import Corpus, Problems, brief, finite
 from mechaudio.data.recordings import Recordings, with_recordings
 
 SLACK = 0.1
 """Seconds that an event may end after its recording without a word: annotations are rounded, mp3 files are padded."""
+#: Reads a number of seconds.
+seconds = finite
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,3 @@ def _event(label: Any, onset: Any, offset: Any, duration: float | None, item: st
 
 def _told(event: Event) -> str:
     return f"{event.label!r} from {event.onset:g} to {event.offset:g} s"
-
-
-def seconds(value: Any) -> float | None:
-    """A finite number, or a text that says one; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

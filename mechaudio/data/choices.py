@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Any
 
-from mechaudio.data.corpus import brief
+from mechaudio.data.corpus import brief, finite
 from mechaudio.question import FEWEST_CHOICES, MOST_CHOICES
 
 MARKED = (
@@ -207,7 +207,7 @@ def right_choice(answer: Any, choices: Choices, first_index: int | None = None) 
     value = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
     if not isinstance(value, (str, int, float)) or is_missing(value):
         return None
-    number = _number(value)
+    number = finite(value)
     if first_index is not None and number is not None:
         index = number - first_index
         return choices.texts[choices.places.index(int(index))] if index in choices.places else None
@@ -224,7 +224,7 @@ def _by_text(told: str, number: float | None, choices: Choices) -> str | None:
             return text
     alike = {text for text in choices.texts if text.casefold() == told.casefold()}
     if not alike and number is not None:
-        alike = {text for text in choices.texts if _number(text) == number}
+        alike = {text for text in choices.texts if finite(text) == number}
     return alike.pop() if len(alike) == 1 else None
 
 
@@ -245,18 +245,7 @@ def _by_label(told: str, number: float | None, choices: Choices) -> str | None:
 
 def is_number(value: Any) -> bool:
     """Return whether a field is a number, or a text that writes one."""
-    return isinstance(value, (str, int, float)) and _number(value) is not None
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, or the one that a text writes; nothing for true and false."""
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):  # a whole number can be beyond what a float holds
-        return None
-    return number if math.isfinite(number) else None
+    return isinstance(value, (str, int, float)) and finite(value) is not None
 
 
 def plain(value: Any) -> Any:

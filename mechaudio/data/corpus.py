@@ -4,6 +4,7 @@ A corpus of thousands always has a few recordings that are missing and a few eve
 are left out and listed, each with its reason, so that a run is not lost to one of them and none is lost in silence.
 """
 
+import math
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,17 @@ _short.maxlevel = 3
 def brief(value: Any) -> str:
     """A value as Python writes it, but never more than a line of it: a field may hold a whole recording."""
     return " ".join(_short.repr(value).split())
+
+
+def finite(value: Any) -> float | None:
+    """A finite number, or a text that says one; None for anything else, True and False among it."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):  # a whole number can be beyond what a float holds
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _cut(text: str, longest: int) -> str:
