@@ -137,7 +137,7 @@ def _misplaced(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwa
     any_place = any(each.kind is each.VAR_POSITIONAL for each in parameters)
     known = [*placed, *named]
     by_name = f"all else by name ({', '.join(f'{name}=' for name in named)})" if named else ""
-    takes = f"takes {' and '.join(filter(None, [f'{_listed(placed)} by position' if placed else '', by_name]))}"
+    takes = f"takes {' and '.join(filter(None, [f'{listed(placed)} by position' if placed else '', by_name]))}"
     if not known:
         takes = "takes nothing"
     if len(args) > len(placed) and not any_place:
@@ -158,11 +158,12 @@ def _misplaced(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwa
         and each.name not in kwargs
         and each.name not in placed[: len(args)]
     ]
-    return f"needs {_listed([f'{name}=' for name in lacking])}: it {takes}"
+    return f"needs {listed([f'{name}=' for name in lacking])}: it {takes}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Names in a sentence, as `a, b and c`."""
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 @no_type_check

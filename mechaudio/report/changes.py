@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mechaudio.experiments.groups import GroupChange
-from mechaudio.metrics.estimates import Proportion
 from mechaudio.metrics.multiple_choice import AnswerChange
 from mechaudio.report.tables import Cell, Column, column_list
 
@@ -28,8 +27,8 @@ def changed(change: AnswerChange, p_holm: float | None) -> tuple[Cell, ...]:
         change.after.unanswered,
         change.change.value,
         (change.change.low, change.change.high),
-        _rate(change.fix_rate),
-        _rate(change.break_rate),
+        change.fix_rate and change.fix_rate.value,
+        change.break_rate and change.break_rate.value,
         change.test.p,
         p_holm,
     )
@@ -40,7 +39,3 @@ def group_rows(rows: Sequence[GroupChange]) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
         (row.by.replace("_", " "), row.name.replace("_", " "), *changed(row.change, row.p_holm)) for row in rows
     )
-
-
-def _rate(rate: Proportion | None) -> float | None:
-    return None if rate is None else rate.value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -14,7 +13,7 @@ from mechaudio.metrics.estimates import Estimate, Proportion
 from mechaudio.metrics.spans import Repairs
 from mechaudio.question import AudioQuestion, Recording, questions_by_id
 from mechaudio.report.study_page import Part, Report, report_of
-from mechaudio.report.tables import Column, Table, column_list
+from mechaudio.report.tables import Column, Table, column_list, finite
 from mechaudio.viz.spans_over_time import spans_over_time
 from mechaudio.viz.theme import plain
 
@@ -95,7 +94,7 @@ def grounding_tables(study: GroundingStudy) -> tuple[Table, ...]:
     columns = (Column("task"), Column("score"), *(Column(each, "share") for each in shares), Column("n", "count"))
     note = "Intervals of 95%, by clip; of fewer than six clips there are none."
     rows = tuple(
-        (_NAMES[task], name, *(_finite(getattr(each, end)) for end in shares), each.n)
+        (_NAMES[task], name, *(finite(getattr(each, end)) for end in shares), each.n)
         for (task, name), each in scores.items()
     )
     tables = [Table("scores", "Scores by task", note, columns, rows)]
@@ -111,16 +110,12 @@ def _answers(study: GroundingStudy) -> Table:
     columns = column_list("question, task, right answer, answer, IoU: score")
     evaluation = study.evaluation
     rows = tuple(
-        (name, task, right, said, _finite(float(iou)))
+        (name, task, right, said, finite(float(iou)))
         for name, task, right, said, iou in zip(
             evaluation.ids, evaluation.tasks, evaluation.answers, evaluation.texts, study.iou, strict=True
         )
     )
     return Table("answers", "Every answer", "IoU of unions, of grounding questions.", columns, rows)
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 @checks_arguments

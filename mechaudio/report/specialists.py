@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool
 
 from mechaudio.analyses.specialist_heads import HeadScores, Ranking
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments, listed, n_of
 from mechaudio.experiments.specialists_result import SpecialistsStudy
 from mechaudio.experiments.steering_result import AgainstControl
 from mechaudio.metrics.association import FEWEST
@@ -255,15 +253,15 @@ def _steering(study: SpecialistsStudy) -> list[str]:
         )
     for kind in ("layer-guided", "head by head"):
         beside = [contrast for contrast in steering.against_controls if contrast.kind == kind]
-        beaten = [contrast.control for contrast in beside if _beaten(contrast)]
-        others = [contrast.control for contrast in beside if not _beaten(contrast)]
+        beaten = [_CONTROLS[contrast.control] for contrast in beside if _beaten(contrast)]
+        others = [_CONTROLS[contrast.control] for contrast in beside if not _beaten(contrast)]
         gains = [contrast.gain.value for contrast in beside if _beaten(contrast)]
         sentences.append(
             Finding(
                 f"{_STEERING[kind]} is "
-                + (f"significantly better than {_listed(beaten, 'and')}" if beaten else "")
+                + (f"significantly better than {listed(beaten)}" if beaten else "")
                 + (", and " if beaten and others else "")
-                + (f"not significantly better than {_listed(others, 'or')}" if others else "")
+                + (f"not significantly better than {listed(others, 'or')}" if others else "")
                 + " (Holm).",
                 "strengths",
                 sure=bool(beaten),
@@ -275,11 +273,6 @@ def _steering(study: SpecialistsStudy) -> list[str]:
 
 def _beaten(contrast: AgainstControl) -> bool:
     return contrast.gain.value > 0 and contrast.p_holm < SIGNIFICANT
-
-
-def _listed(names: Sequence[str], last: str) -> str:
-    words = [_CONTROLS[name] for name in names]
-    return f" {last} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def _higher(area: RocAuc | None, p: float | None) -> str:

@@ -86,8 +86,8 @@ class Column:
         """A cell as programs read it, by name; what is not finite is None."""
         if self.kind == "interval":
             ends = (None, None) if cell is None else cell
-            return {f"{self.name} low": _finite(ends[0]), f"{self.name} high": _finite(ends[1])}
-        return {self.name: _finite(cell)}
+            return {f"{self.name} low": finite(ends[0]), f"{self.name} high": finite(ends[1])}
+        return {self.name: finite(cell)}
 
 
 def column_list(text: str) -> tuple[Column, ...]:
@@ -254,5 +254,6 @@ def _in_spreadsheets(cell: Any) -> Any:
     return f"'{words}" if _FORMULA.match(words) else words
 
 
-def _finite(cell: Any) -> Any:
+def finite(cell: Any) -> Any:
+    """A cell, None in place of a number that is not finite."""
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell

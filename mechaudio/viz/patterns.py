@@ -16,7 +16,7 @@ from jaxtyping import Float
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.models.spans import ROLES
-from mechaudio.viz.theme import INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, plain, titled
+from mechaudio.viz.theme import INK, ROLE_COLOURS, SEQUENTIAL, TEMPLATE, bare_axis, plain, titled
 
 #: Of which a position is drawn in the first that it is in; `text` is all that is no audio, where nothing more is known.
 _ROLES = (*ROLES, "transcript", "text")
@@ -202,14 +202,7 @@ def _figure(
         )
     )
     x_ticks, y_ticks = _ticks(columns, width), _ticks(rows, height)
-    axis = {
-        "type": "category",
-        "showgrid": False,
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 3,
-        "tickfont": {"size": 10},
-    }
+    axis = bare_axis(type="category", ticks="outside", ticklen=3, tickfont={"size": 10})
     figure.update_layout(
         template=TEMPLATE,
         title=title,
