@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -155,10 +155,7 @@ def decode(value: Any, of: Decoding, depth: int = 0) -> Any:
     arrays, place = of.arrays, of.place
     if depth > DEEPEST:
         raise _damaged(place, f"its values are nested more than {DEEPEST} deep")
-
-    def inner(part: Any) -> Any:
-        return decode(part, of, depth + 1)
-
+    inner = partial(decode, of=of, depth=depth + 1)
     if isinstance(value, list):
         return tuple(map(inner, value))
     if not isinstance(value, dict):

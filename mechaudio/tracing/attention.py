@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
@@ -269,39 +270,45 @@ def _explicit(
     prefix, everything = f"{where}." if where else "", not where
     index = repeat(view.rows, "batch row -> batch head row d", head=query.shape[1], d=query.shape[3])
     queries = query if everything else query.gather(2, index)
-
-    def clean_scores() -> Float[Tensor, "batch head row key"]:
-        scores = by_key_heads(queries, rearrange(key, "batch kv k d -> batch kv d k")) * call.scaling
-        scores = scores if view.bias is None else scores + view.bias
-        return scores.masked_fill(view.hidden, -torch.inf)
-
-    def weigh(scores: Float[Tensor, "batch head row key"], blind: Tensor) -> Float[Tensor, "batch head row key"]:
-        weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(query.dtype)
-        return weights.masked_fill(blind, 0.0)
-
-    def before() -> tuple[Tensor, Tensor]:
-        """Scores and pattern as the output has them so far."""
-        if whole is None:
-            scores = clean_scores()
-            # Adding a mask of numbers can take a row below the smallest number of half precision.
-            return scores, weigh(scores, view.blind if view.bias is None else _blind(view, scores))
-        here = repeat(view.rows, "batch row -> batch head row k", head=query.shape[1], k=key.shape[2])
-        return whole[0].gather(2, here), whole[1].gather(2, here)
-
-    scores, pattern = before()
+    so_far = partial(_scores_and_pattern, view, call, queries, key, whole)
+    scores, pattern = so_far()
     edited = False
     if spot.wants(f"{prefix}scores"):
         served, edited = serve(spot, f"{prefix}scores", scores)
         if edited:
             scores = served.masked_fill(view.hidden, -torch.inf)
-            pattern = weigh(scores, _blind(view, scores))
+            pattern = _weigh(scores, _blind(view, scores), query.dtype)
     if spot.wants(f"{prefix}pattern"):
         pattern, changed_here = serve(spot, f"{prefix}pattern", pattern)
         edited = edited or changed_here
     if not edited and not (torch.is_grad_enabled() and pattern.requires_grad):
         return mixed, (scores, pattern)
-    changed = (pattern != before()[1]).any(-1) if edited else torch.zeros_like(pattern[..., 0], dtype=torch.bool)
+    changed = (pattern != so_far()[1]).any(-1) if edited else torch.zeros_like(pattern[..., 0], dtype=torch.bool)
     return _put(mixed, index, everything, pattern, value, changed, spot.exchange.step), (scores, pattern)
+
+
+def _scores_and_pattern(
+    view: View,
+    call: Call,
+    queries: Float[Tensor, "batch head row d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    whole: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """Scores and pattern of these rows as the output has them so far."""
+    if whole is not None:
+        here = repeat(view.rows, "batch row -> batch head row k", head=queries.shape[1], k=key.shape[2])
+        return whole[0].gather(2, here), whole[1].gather(2, here)
+    scores = by_key_heads(queries, rearrange(key, "batch kv k d -> batch kv d k")) * call.scaling
+    scores = (scores if view.bias is None else scores + view.bias).masked_fill(view.hidden, -torch.inf)
+    # Adding a mask of numbers can take a row below the smallest number of half precision.
+    return scores, _weigh(scores, view.blind if view.bias is None else _blind(view, scores), queries.dtype)
+
+
+def _weigh(
+    scores: Float[Tensor, "batch head row key"], blind: Tensor, dtype: torch.dtype
+) -> Float[Tensor, "batch head row key"]:
+    weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(dtype)
+    return weights.masked_fill(blind, 0.0)
 
 
 def _blind(view: View, scores: Float[Tensor, "batch head row key"]) -> Bool[Tensor, " batch #head row 1"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,9 +14,9 @@ from mechaudio.tracing.bind import Change, bind
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.edit import Edit, Intervention
 from mechaudio.tracing.effects import Effect
+from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import MADE_POINTS, HookPoint
 from mechaudio.tracing.mass import KeyGroups
-from mechaudio.tracing.requests import Report
 from mechaudio.tracing.row_plan import AskedRows, Part, RowPlan
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
@@ -95,8 +96,8 @@ def register(
     ]
     plan, effects = install(model, batch, changes, kept)
     groups: dict[Sequence[str], KeyGroups] = {}
-    keep = _Keeper(model, cache_now, [plan.kept(site, positions) for _, site, positions in kept], stop_after_last)
-    for (point, site, _), part in zip(kept, keep.parts, strict=True):
+    keeper = _Keeper(model, cache_now, [plan.kept(site, positions) for _, site, positions in kept], stop_after_last)
+    for (point, site, _), part in zip(kept, keeper.parts, strict=True):
         if site.in_chunks and part.rows is not None:
             raise ValueError(f"{site.address} is heard chunk after chunk: record it whole, without positions=")
         if point.point == "mass":
@@ -104,7 +105,7 @@ def register(
             if keys not in groups:
                 groups[keys] = _groups(batch, keys)
             model.exchange.measure_mass(site.module, groups[keys])
-        model.exchange.watch(part.site.location, keep.of(part))
+        model.exchange.watch(part.site.location, partial(keeper.keep, part))
     return effects
 
 
@@ -146,9 +147,8 @@ def install(
             continue
         module = change.site.module
         if change.scores is not None and change.scores.edit.fuses and module not in by_rows:
-            exchange.edit_scores(
-                module, change.scores, _reporter(change.site, change.scores, effects[change.number][1])
-            )
+            report = partial(_report, change.site.layer, change.scores.chosen, effects[change.number][1])
+            exchange.edit_scores(module, change.scores, report)
             continue
         explicit.append(change)
         if change.edit.point.point in MADE_POINTS:
@@ -159,7 +159,7 @@ def install(
     for change in explicit:
         if change.scores is None:
             part = plan.part(change.site, change.positions)
-            exchange.change(part.site.location, _editor(model, change, part))
+            exchange.change(part.site.location, partial(_edit, exchange, change, part))
         else:
             _install_score_edit(model, change.site, change.scores, plan, effects[change.number][1])
     return plan, list(effects.values())
@@ -210,26 +210,18 @@ def _install_score_edit(model: AudioLM, site: Site, bound: BoundScoreEdit, plan:
     exchange.change(served.location, apply)
 
 
-def _reporter(site: Site, bound: BoundScoreEdit, did: list[Effect]) -> Report:
-    def report(way: Way, before: Tensor, after: Tensor) -> None:
-        did.append(Effect.measure(site.layer, way, before, after, bound.chosen, torch.ones_like(bound.chosen[:, :1])))
-
-    return report
+def _report(layer: int, chosen: Tensor, did: list[Effect], way: Way, before: Tensor, after: Tensor) -> None:
+    did.append(Effect.measure(layer, way, before, after, chosen, torch.ones_like(chosen[:, :1])))
 
 
-def _editor(model: AudioLM, change: Change, part: Part) -> Callable[[Any], Any]:
-    exchange, site = model.exchange, part.site
-
-    def apply(served: Any) -> Any:
-        if exchange.step > 0 and not change.edit.every_step:
-            return served
-        whole = site.take(served)
-        current = part.take(whole, exchange.step)
-        if current is None:
-            return served
-        return site.swap(served, part.put(whole, change.on(current, _ADVICE), exchange.step))
-
-    return apply
+def _edit(exchange: Exchange, change: Change, part: Part, served: Any) -> Any:
+    if exchange.step > 0 and not change.edit.every_step:
+        return served
+    whole = part.site.take(served)
+    current = part.take(whole, exchange.step)
+    if current is None:
+        return served
+    return part.site.swap(served, part.put(whole, change.on(current, _ADVICE), exchange.step))
 
 
 class _Keeper:
@@ -239,25 +231,21 @@ class _Keeper:
         self.exchange, self.cache_now, self.parts = model.exchange, cache_now, parts
         self.missing, self.stop_after_last = {part.site.location for part in parts}, stop_after_last
 
-    def of(self, part: Part) -> Callable[[Any], None]:
-        """Give what keeps one part."""
-
-        def keep(served: Any) -> None:
-            value = part.take(part.site.take(served).detach(), self.exchange.step)
-            if value is None:
-                return
-            cache, site = self.cache_now(), part.site
-            if not site.in_chunks and (site.name, site.layer) in cache:
-                raise HookPointError(
-                    f"{site.address} is computed more than once in a pass of these inputs, as by a tower that hears a "
-                    "long clip in parts, and one of them would be lost: record it of shorter clips"
-                )
-            store = cache.extend if site.in_chunks else cache.keep
-            store(site.name, site.layer, value.clone() if part.rows is None else value)
-            if part.site.in_chunks:
-                return
-            self.missing.discard(part.site.location)
-            if self.stop_after_last and not self.missing:
-                self.exchange.stop()
-
-        return keep
+    def keep(self, part: Part, served: Any) -> None:
+        """Keep one part of what is served."""
+        value = part.take(part.site.take(served).detach(), self.exchange.step)
+        if value is None:
+            return
+        cache, site = self.cache_now(), part.site
+        if not site.in_chunks and (site.name, site.layer) in cache:
+            raise HookPointError(
+                f"{site.address} is computed more than once in a pass of these inputs, as by a tower that hears a "
+                "long clip in parts, and one of them would be lost: record it of shorter clips"
+            )
+        store = cache.extend if site.in_chunks else cache.keep
+        store(site.name, site.layer, value.clone() if part.rows is None else value)
+        if site.in_chunks:
+            return
+        self.missing.discard(site.location)
+        if self.stop_after_last and not self.missing:
+            self.exchange.stop()

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,25 +118,26 @@ class _Functions:
 
     def watch(self, call: OwnCall, spot: Spot) -> tuple[Any, Any]:
         """Note when the module begins, and serve its queries when they are made."""
-
-        def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            self._thread.pending = Pending(module, spot, hidden.shape[0], hidden.shape[1])
-
-        def serve_queries(_module: nn.Module, _args: tuple[Any, ...], made: Tensor) -> Tensor | None:
-            pending = self._thread.pending
-            frames = made.shape[1] if pending is None else pending.frames
-            whole = rearrange(made[:, :frames], "clip frame (head d) -> clip head frame d", head=call.heads)
-            query, changed = _serve_part(spot, "q", whole)
-            if not changed:
-                return None
-            flat = rearrange(query, "clip head frame d -> clip frame (head d)")
-            return torch.cat([flat, made[:, frames:]], dim=1)
-
         return (
-            call.module.register_forward_pre_hook(begin, with_kwargs=True),
-            call.queries.register_forward_hook(serve_queries),
+            call.module.register_forward_pre_hook(partial(self._begin, spot), with_kwargs=True),
+            call.queries.register_forward_hook(partial(self._serve_queries, spot, call.heads)),
         )
+
+    def _begin(self, spot: Spot, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        self._thread.pending = Pending(module, spot, hidden.shape[0], hidden.shape[1])
+
+    def _serve_queries(
+        self, spot: Spot, heads: int, _module: nn.Module, _args: tuple[Any, ...], made: Tensor
+    ) -> Tensor | None:
+        pending = self._thread.pending
+        frames = made.shape[1] if pending is None else pending.frames
+        whole = rearrange(made[:, :frames], "clip frame (head d) -> clip head frame d", head=heads)
+        query, changed = _serve_part(spot, "q", whole)
+        if not changed:
+            return None
+        flat = rearrange(query, "clip head frame d -> clip frame (head d)")
+        return torch.cat([flat, made[:, frames:]], dim=1)
 
     def scaled_dot_product_attention(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
