@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snippets import REPOSITORY, snippets
 
-KNOWN = 293
+KNOWN = 286
 """Errors in `mechaudio/` that are not mended yet. The number may only fall."""
 
 PAGES = REPOSITORY / "build" / "types"
