@@ -13,7 +13,7 @@ from mechaudio.experiments.evaluation import Comparison, Evaluation, Failure
 from mechaudio.experiments.run_log import Row
 from mechaudio.experiments.written import scored
 from mechaudio.metrics.choices import NO_ANSWER, NO_TEXT, likeliest, warn_of_unanswered, warn_of_unwritten
-from mechaudio.metrics.string_match import parse_choice
+from mechaudio.metrics.written_answers import parse_choice
 from mechaudio.question import Condition
 from mechaudio.results import Provenance, kept_or_written
 

@@ -31,7 +31,7 @@ from mechaudio.metrics.multiple_choice import (
     random_fix_rate,
 )
 from mechaudio.metrics.significance import share
-from mechaudio.metrics.string_match import string_match
+from mechaudio.metrics.written_answers import string_match
 from mechaudio.question import Condition
 from mechaudio.results import Result, keep
 from mechaudio.showing import Shown

@@ -35,11 +35,11 @@ from mechaudio.metrics.significance import paired_difference as paired_differenc
 from mechaudio.metrics.significance import proportion as proportion
 from mechaudio.metrics.significance import sign_flip_test as sign_flip_test
 from mechaudio.metrics.significance import wilson_interval as wilson_interval
-from mechaudio.metrics.string_match import GeneratedScore as GeneratedScore
-from mechaudio.metrics.string_match import ParsedChoice as ParsedChoice
-from mechaudio.metrics.string_match import parse_choice as parse_choice
-from mechaudio.metrics.string_match import score_generated as score_generated
-from mechaudio.metrics.string_match import string_match as string_match
+from mechaudio.metrics.written_answers import GeneratedScore as GeneratedScore
+from mechaudio.metrics.written_answers import ParsedChoice as ParsedChoice
+from mechaudio.metrics.written_answers import parse_choice as parse_choice
+from mechaudio.metrics.written_answers import score_generated as score_generated
+from mechaudio.metrics.written_answers import string_match as string_match
 from mechaudio.rooms import as_room
 
 as_room(__name__)

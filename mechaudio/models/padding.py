@@ -26,6 +26,21 @@ def left_padded(rows: Sequence[Sequence[int]], padding: bool | str, pad: int) ->
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
 
+def padding_id(tokenizer: Any, audio_token: int) -> int:
+    """Return an id for masked positions: any would do but the audio placeholder, which networks count there too.
+
+    Raises:
+        ValueError: The tokenizer has none.
+    """
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None and token != audio_token:
+            return token
+    raise ValueError(
+        f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end token (the audio placeholder does "
+        "not count): set tokenizer.pad_token"
+    )
+
+
 def with_positions(network: Network, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return inputs of padded prompts with `position_ids` that leave out padding, as generation counts them.
 

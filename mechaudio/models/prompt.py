@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-import torch
-
 from mechaudio.arguments import checks_arguments, n_of
 from mechaudio.audio.clock import TokenClock
 from mechaudio.audio.stored import opened
@@ -22,7 +20,7 @@ from mechaudio.models.clips import audio_spans, by_name, samples_of, too_short
 from mechaudio.models.features import refuse_changed_torch, stack_features
 from mechaudio.models.hearing import audio_token_id, guesses
 from mechaudio.models.inputs import as_batch, merged, name_of, place, vocabulary_of
-from mechaudio.models.padding import with_positions
+from mechaudio.models.padding import left_padded, padding_id, with_positions
 from mechaudio.models.processor import refuse_foreign_processor
 from mechaudio.models.silence import silent_features
 from mechaudio.models.spans import PromptFormat, TextBlock, positions_by_role
@@ -242,23 +240,21 @@ def _together(
 ) -> PromptBatch:
     """Rows behind one another, padded on the left to the longest."""
     adapter, network = model.adapter, model.network
-    width = max(len(row.encoded.ids) for row in rows)
-    _refuse_overlong(network, adapter, width)
     audio_token = audio_token_id(network.config, adapter)
-    ids = torch.full((len(rows), width), _padding_id(model.processor.tokenizer, audio_token))
-    mask = torch.zeros_like(ids)
+    padding = padding_id(model.processor.tokenizer, audio_token)
+    padded = left_padded([row.encoded.ids for row in rows], padding=True, pad=padding)
+    width = padded["input_ids"].shape[1]
+    _refuse_overlong(network, adapter, width)
     spans: list[dict[str, tuple[int, ...]]] = []
     clocks: list[tuple[TokenClock, ...]] = []
-    for index, row in enumerate(rows):
+    for row in rows:
         start = width - len(row.encoded.ids)
         made, timed = _spans(adapter, row, audio_token)
-        ids[index, start:] = torch.tensor(row.encoded.ids)
-        mask[index, start:] = 1
         spans.append({name: tuple(start + place for place in places) for name, places in made.items()})
         clocks.append(timed)
     features = stack_features(adapter, [sound.features for row in rows for sound in row.encoded.sounds])
     return PromptBatch(
-        inputs=with_positions(network, place(network, adapter, {"input_ids": ids, "attention_mask": mask, **features})),
+        inputs=with_positions(network, place(network, adapter, {**padded, **features})),
         spans=by_name(spans),
         clocks=tuple(clocks),
         questions=questions,
@@ -297,17 +293,6 @@ def _spans(adapter: Adapter, row: _Row, audio_token: int) -> tuple[dict[str, tup
         for name in (f"turn.{number}", turn.speaker):
             spans[name] = tuple(sorted({*spans.get(name, ()), *sounds}))
     return spans, clocks
-
-
-def _padding_id(tokenizer: Any, audio_token: int) -> int:
-    """Return an id for masked positions: any would do but the audio placeholder, which networks count there too."""
-    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None and token != audio_token:
-            return token
-    raise ValueError(
-        f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end token (the audio placeholder does "
-        "not count): set tokenizer.pad_token"
-    )
 
 
 def _refuse_overlong(network: Any, adapter: Adapter, width: int) -> None:

@@ -26,10 +26,10 @@ from mechaudio.models.processor import refuse_foreign_processor, warn_of_changed
 from mechaudio.models.prompt import Inputs, as_prompts
 from mechaudio.models.registry import adapter_for
 from mechaudio.notices import ignored, warn
-from mechaudio.tracing.attention import BATCHED, PACKED, serving
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.elsewhere import OF_MODEL, hook_point
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.fused_or_rows import BATCHED, PACKED, serving
 from mechaudio.tracing.head_results import OutputProjection
 from mechaudio.tracing.hook_points import MODEL_POINTS
 from mechaudio.tracing.local_attention import LocalAttention, attends_locally, serving_windows

@@ -27,8 +27,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from mechaudio.models.network import Network
-from mechaudio.tracing.attention import Spot, serve
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.fused_or_rows import Spot, serve
 
 #: What cuts queries into blocks, and what cuts keys, values (in this order) and perhaps a mask into surroundings.
 _BLOCKS, _CONTEXTS = "_convert_to_block", "_extract_block_context"

@@ -17,7 +17,7 @@ from mechaudio.tracing.effects import Effect
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.hook_points import MADE_POINTS, HookPoint
 from mechaudio.tracing.mass import KeyGroups
-from mechaudio.tracing.row_plan import AskedRows, Part, RowPlan
+from mechaudio.tracing.parts import AskedRows, Part, RowPlan
 from mechaudio.tracing.rows import row_positions
 from mechaudio.tracing.score_edit import BoundScoreEdit, Way
 from mechaudio.tracing.sites import HookPointError, Site

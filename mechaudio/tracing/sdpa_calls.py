@@ -26,9 +26,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mechaudio.tracing.attention import Spot, serve, serve_weights
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.fused_or_rows import Spot, serve, serve_weights
 from mechaudio.tracing.turns import MUTEX
 
 

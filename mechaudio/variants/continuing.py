@@ -23,13 +23,13 @@ from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mechaudio.models.batch import PromptBatch
-from mechaudio.tracing.attention import Spot, serve_all
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import bind
 from mechaudio.tracing.decoding import end_tokens
 from mechaudio.tracing.edit import Intervention
 from mechaudio.tracing.exchange import Exchange
+from mechaudio.tracing.fused_or_rows import Spot, serve_all
 from mechaudio.tracing.generation import write
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
 from mechaudio.tracing.record import install

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.tracing.attention import Spot, serve_weights
 from mechaudio.tracing.attention_call import Call
+from mechaudio.tracing.fused_or_rows import Spot, serve_weights
 from mechaudio.tracing.requests import Requests
 from tests.families import model_inputs, network
 

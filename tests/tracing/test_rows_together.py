@@ -6,8 +6,8 @@ import torch
 from mechaudio.tracing.audio_lm import AudioLM, trace
 from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint
+from mechaudio.tracing.parts import union
 from mechaudio.tracing.record import Edit
-from mechaudio.tracing.row_plan import union
 from mechaudio.tracing.run import run
 from tests.families import model_inputs, network, unchecked_types
 

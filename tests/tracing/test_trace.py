@@ -8,9 +8,9 @@ import pytest
 import torch
 from nnsight.intervention.tracer import InterleavingTracer
 
-from mechaudio.tracing.attention import _SERVED
 from mechaudio.tracing.audio_lm import AudioLM, HookPointError, trace
 from mechaudio.tracing.cache import Cache
+from mechaudio.tracing.fused_or_rows import _SERVED
 from mechaudio.tracing.generation import generate
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.order import HookOrderError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.tracing.row_plan import Part
+from mechaudio.tracing.parts import Part
 from tests.families import model_inputs, network
 
 
