@@ -59,6 +59,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish():
     gc.freeze()  # the millions of objects of what was imported, which every full collection would go through
+    gc.set_threshold(20_000, 10, 10)  # 30 times the default: to look so often takes a fourteenth of the time
     gc.enable()
 
 
