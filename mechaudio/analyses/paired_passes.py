@@ -86,12 +86,12 @@ def ask_both(model: AudioLM, prompts: tuple[PromptBatch, PromptBatch], queries: 
     record = [[attending(batch, queries), *points(batch, queries)] for batch in prompts]
     audible = _heard_run(model, prompts[0], record[0], queries)
     silent = run(model, prompts[1], record=record[1], logits="last")
-    heard = answers_in(audible.batch, audible.logits, required=True)
-    deaf = answers_in(silent.batch, silent.logits[:, -1], required=True)
+    with_clips = answers_in(audible.batch, audible.logits, required=True)
+    without = answers_in(silent.batch, silent.logits[:, -1], required=True)
     directions = directions_in(model, prompts, queries, audible.cache, silent.cache)
     return audible, PairedPasses(
-        heard=measured(model, audible.batch, "audio", queries, audible.cache, heard),
-        silent=measured(model, silent.batch, "silence", queries, silent.cache, deaf),
+        heard=measured(model, audible.batch, "audio", queries, audible.cache, with_clips),
+        silent=measured(model, silent.batch, "silence", queries, silent.cache, without),
         directions=directions,
         provenance=directions.provenance,
     )
@@ -143,9 +143,9 @@ def paired_passes(
     batches = KeptBatches(None, model, {}) if batches is None else batches
 
     def measure(_: Any, prepared: Any) -> PairedPasses:
-        heard, passes = ask_both(model, prepared, queries)
+        audible, passes = ask_both(model, prepared, queries)
         if kept is not None:
-            kept.keep(heard)
+            kept.keep(audible)
         return passes
 
     make = partial(heard_and_silent, model)

@@ -314,7 +314,8 @@ def steering_directions(
         caches = [run(model, batch, record=points(batch, queries), logits=None).cache for batch in prompts]
         parts.append(directions_in(model, prompts, queries, *caches))
         keys += [clip_keys(question) for question in prompts[0].questions]
-    return SteeringDirections.concatenated(parts, clip_names(keys))
+    every = SteeringDirections.concatenated(parts, clip_names(keys))
+    return replace(every, provenance=Provenance.collect(model, settings=every.provenance.settings))
 
 
 def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, PromptBatch]:

@@ -81,10 +81,10 @@ def mata_study(
     settings, listens = begin(model, questions, given, study=MataStudy, out=out, **running)
     arms = mata_arms(settings, layers, model.n_layers)
 
-    def answers_to(name: str, asked: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
+    def answers_to(name: str, some: Sequence[AudioQuestion], chosen: Sequence[MataArm], **options: Any) -> Comparison:
         where = None if out is None else Path(out) / name
         variants = [arm.intervention(layers) for arm in chosen]
-        return evaluate(model, asked, variants=variants, out=where, allow_cut=True, **running, **options)
+        return evaluate(model, some, variants=variants, out=where, allow_cut=True, **running, **options)
 
     compared = answers_to("letters", questions, arms)
     chooses = split(compared.clean, settings)

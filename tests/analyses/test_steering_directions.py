@@ -2,13 +2,14 @@
 
 import copy
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
 import torch
 
 import mechaudio as ma
-from mechaudio.analyses import SteeringDirections, layer_weights, steering_directions
+from mechaudio.analyses import SteeringDirections, attention_and_answers, layer_weights, steering_directions
 from mechaudio.provenance import Provenance
 from tests.families import network, noise, processor, unchecked_types
 from tests.reference import specialist_heads as reference
@@ -168,6 +169,16 @@ def test_batches_of_another_size_give_the_same_directions(model, directions):
     whole = steering_directions(model, iter(QUESTIONS), batch_size=3)
     np.testing.assert_allclose(whole.residual, directions.residual, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(whole.z[1], directions.z[1], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("measure", [steering_directions, attention_and_answers])
+def test_what_is_measured_batch_by_batch_is_dated_when_the_last_is_there(model, monkeypatch, measure):
+    collect, moments = Provenance.collect, count()
+    monkeypatch.setattr(
+        Provenance, "collect", lambda *some, **more: replace(collect(*some, **more), created=next(moments))
+    )
+    created = measure(model, QUESTIONS[:2], batch_size=1).provenance.created
+    assert created == next(moments) - 1
 
 
 def test_directions_of_some_questions_come_in_their_order(directions):
