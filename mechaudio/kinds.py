@@ -33,7 +33,7 @@ from typing import (
 
 import numpy as np
 
-from mechaudio.rooms import imports_of
+from mechaudio.rooms import imports_in
 
 #: None where something is left out that nearly always is there: type checkers ask for no check of it, which every use
 #: would have to make.
@@ -329,4 +329,5 @@ class _Names(dict):
 @cache
 def _type_checking_imports(module: str) -> dict[str, tuple[str, str | None]]:
     """Name -> module and attribute of what the module imports for type checkers alone."""
-    return {name.asname or name.name: (home or name.name, home and name.name) for home, name in imports_of(module)}
+    imports = imports_in(inspect.getsource(sys.modules[module]))
+    return {name.asname or name.name: (home or name.name, home and name.name) for home, name in imports}

@@ -6,7 +6,6 @@ as the module that holds it, the room's `__init__` decides: the attribute is the
 """
 
 import ast
-import inspect
 import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -56,14 +55,9 @@ class Room(ModuleType):
         return {module.name for module in pkgutil.iter_modules(self.__path__) if not module.name.startswith("_")}
 
 
-def imports_of(module: str) -> Iterator[tuple[str | None, ast.alias]]:
-    """Everything that a module imports, for type checkers alone too: from where, None for a whole module, and as what.
-
-    Raises:
-        OSError: Its source is not there.
-        TypeError: It has no source.
-    """
-    for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module]))):
+def imports_in(source: str) -> Iterator[tuple[str | None, ast.alias]]:
+    """All that a module's source imports, for type checkers alone too: from where, None for a module, and as what."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module):
             yield from ((getattr(node, "module", None), name) for name in node.names)
 
@@ -79,7 +73,8 @@ def as_room(package: str, elsewhere: Mapping[str, str] = MappingProxyType({})) -
         elsewhere: Word of other libraries -> what does it here.
     """
     module = sys.modules[package]
-    public = {name.name: home for home, name in imports_of(package) if name.asname == name.name}
+    source = module.__spec__.loader.get_source(package)  # `inspect`, which has it too, takes as long as all else here
+    public = {name.name: home for home, name in imports_in(source) if name.asname == name.name}
     module.__class__ = Room
     module._homes = {name: home for name, home in public.items() if home != package}
     module._elsewhere = elsewhere
