@@ -138,6 +138,10 @@ def _turned(heads: Tensor) -> Tensor:
     return rearrange(heads, "batch head position d_head -> batch position head d_head")
 
 
+def _with_turned(_served: Tensor, value: Tensor) -> Tensor:
+    return _turned(value)
+
+
 def _as_is(served: Tensor) -> Tensor:
     return served
 
@@ -224,7 +228,7 @@ def layer_sites(stack: Stack, prefix: str, layer: int, network_class: str) -> Si
         if point == "mass" and prefix:
             continue  # its groups of keys are groups of prompt positions
         turned = point in ("q", "k", "v")
-        take, put = (_turned, lambda _served, value: _turned(value)) if turned else (_as_is, _instead)
+        take, put = (_turned, _with_turned) if turned else (_as_is, _instead)
         location = result_location(stack, layer) if point == "result" else f"{base}.{point}"
         sites[point] = Site(prefix + point, layer, location, take, put)
     parts = _PART_OF if stack.down is not None or "mlp" in stack.absent else {**_PART_OF, "mlp_post": "down"}

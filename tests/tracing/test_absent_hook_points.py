@@ -1,5 +1,6 @@
 """Hook points that a class or a layer does not have: whoever asks is told which, in which class, and why."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from mechaudio.tracing.audio_lm import AudioLM, trace
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
 from mechaudio.tracing.run import run
-from mechaudio.tracing.sites import NoSuchHookPoint
+from mechaudio.tracing.sites import NoSuchHookPoint, layer_sites
 from tests.families import FAMILIES, model_inputs, network
 
 pytestmark = pytest.mark.filterwarnings("ignore:this batch holds clips of different lengths")
@@ -110,3 +111,9 @@ def test_a_missing_part_needs_a_reason():
     with pytest.raises(ValueError, match="layers: down is None, and absent= does not say why"):
         Stack(mid_norm="norm", down=None, **fields)
     assert {DECODER: "found"}[replace(DECODER)] == "found"
+
+
+def test_sites_of_one_layer_are_equal_whenever_they_are_made_and_can_be_pickled():
+    sites = list(layer_sites(DECODER, "", 0, "Net").values())
+    assert list(layer_sites(DECODER, "", 0, "Net").values()) == sites
+    assert pickle.loads(pickle.dumps(sites)) == sites
