@@ -23,7 +23,7 @@ def join_rows(parts: Sequence[Tensor], groups: Sequence[Sequence[int]], filler: 
     whole = parts[0].new_full((sum(len(rows) for rows in groups), *shape), filler)
     for part, rows in zip(parts, groups, strict=True):
         inside = tuple(slice(0, size) for size in part.shape[1:])
-        whole[(list(rows), *inside)] = part
+        whole[(list(rows), *inside)] = part.to(whole)  # in type and place those of the first group
     return whole
 
 

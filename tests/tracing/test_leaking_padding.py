@@ -9,6 +9,7 @@ from mechaudio.models.grouping import padding_groups, part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.registry import ADAPTERS, adapter_for
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.join import join_rows
 from tests.families import ASKED, FAMILIES, model_inputs, network, noise, processor, thinned
 
 LEAKING = [adapter.family for adapter in ADAPTERS if adapter.leaks_padding and adapter.family in FAMILIES]
@@ -207,3 +208,9 @@ def test_glm_asr_hears_each_clip_in_thirty_seconds_of_silence_whatever_is_in_the
     mask = {"input_features_mask": batch.inputs["input_features_mask"][:, :56]}
     less_silence = ma.run(model, {**batch.inputs, **cut, **mask}, logits="last").logits
     assert (less_silence - together[0]).abs().max() > 1e-2
+
+
+def test_rows_that_ran_apart_are_joined_in_the_type_of_the_first_group():
+    whole = join_rows([torch.ones(2, 2), torch.full((1, 3), 2.0, dtype=torch.float64)], [[0, 2], [1]], filler=7)
+    assert whole.dtype == torch.float32
+    assert whole.tolist() == [[1, 1, 7], [2, 2, 2], [1, 1, 7]]
