@@ -109,34 +109,38 @@ class NetworkState:
                 if not _is_ours(hook):
                     raise ValueError(f"a hook in front of {path} ({_called(hook)}) may change {changed}")
         for path, module, parts in self._parts:
+            of = ""
             if module.training and _draws(path, module):
                 why = (
-                    "{} is in training mode, in which the same call twice gives two answers (dropout, statistics of "
-                    "the batch): call model.network.eval()"
+                    "is in training mode, in which the same call twice gives two answers (dropout, statistics of the "
+                    "batch): call model.network.eval()"
                 )
             elif module._modules != parts:
                 every = {**parts, **module._modules}
-                changed = [name for name in every if module._modules.get(name) is not parts.get(name)]
+                changed = ", ".join(name for name in every if module._modules.get(name) is not parts.get(name))
+                of = f"{changed} of "
                 why = (
-                    f"{', '.join(changed)} of {{}} was put in, replaced or taken out after the network was opened, and "
-                    "edits would not reach it: open it again, AudioLM(model.network, model.processor)"
+                    "was put in, replaced or taken out after the network was opened, and edits would not reach it: "
+                    "open it again, AudioLM(model.network, model.processor)"
                 )
             elif module._compiled_call_impl is not None:
                 why = (
-                    "{} is compiled, and edits would not reach what was compiled: run it uncompiled "
+                    "is compiled, and edits would not reach what was compiled: run it uncompiled "
                     "(module._compiled_call_impl = None undoes module.compile())"
                 )
             elif (
                 type(module.__dict__.get("forward")) is not Controller
                 and type(module.__dict__.get("_old_forward")) is not Controller
             ):
+                of = "the forward of "
                 why = (
-                    "the forward of {} was replaced after the network was opened, and nothing of it is seen any more: "
-                    "put it back, or replace it before the network is opened"
+                    "was replaced after the network was opened, and nothing of it is seen any more: put it back, or "
+                    "replace it before the network is opened"
                 )
             else:
                 continue
-            raise ValueError(why.format(f"{path} ({type(module).__name__})" if path else f"this {self._kind}"))
+            where = f"{path} ({type(module).__name__})" if path else f"this {self._kind}"
+            raise ValueError(f"{of}{where} {why}")
 
     def refuse_unopenable(self) -> None:
         """Refuse a network that cannot be opened as it is, whatever is done to it between runs.

@@ -440,6 +440,10 @@ def test_a_part_that_is_replaced_after_opening_is_refused_until_it_is_opened_aga
     net.lm_head = nn.Linear(64, net.lm_head.out_features, bias=False).eval()
     with pytest.raises(ValueError, match=r"lm_head of this .* was put in, replaced or taken .* open it again"):
         ma.run(model, inputs)
+    net.add_module("{new}", nn.Identity())
+    with pytest.raises(ValueError, match=r"lm_head, \{new\} of this .* was put in, replaced or taken"):
+        ma.run(model, inputs)
+    del net._modules["{new}"]
     again = ma.AudioLM(net)
     banned = ma.Edit(ma.HookPoint("logits"), lambda logits: 0 * logits)
     assert ma.run(again, inputs, interventions=[banned]).logits.eq(0).all()
