@@ -52,7 +52,8 @@ def audio_share_by_layer(
     if unknown or not drawn:
         raise ValueError(f"no role {', '.join(unknown) or 'given'}: this result has {', '.join(attention.roles)}")
     n, n_layers, n_heads, _ = attention.mass.shape
-    few = too_few(n, attention.clips, confidence) if n > 1 else ""
+    few = too_few(n, attention.clips, confidence)  # checks the level, which heads of one question do not need
+    few = few if n > 1 else ""
     spread = few or f"{100 * confidence:g}% interval over clips" if n > 1 else "middle half of the heads"
     lines = [(role, *_line(attention, role, few, confidence, seed)) for role in drawn]
     colours = {role: ROLE_COLOURS.get(role, CYCLE[-1]) for role in drawn}

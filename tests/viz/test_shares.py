@@ -62,3 +62,9 @@ def test_an_unknown_role_names_those_there_are():
 def test_bands_lie_beneath_all_lines():
     figure = audio_share_by_layer(attention(n=6))
     assert [trace.fill for trace in figure.data] == ["toself"] * 4 + [None] * 4
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_confidence_that_is_none_is_refused_for_one_question_too(n):
+    with pytest.raises(ValueError, match="confidence is a share between 0 and 1"):
+        audio_share_by_layer(attention(n=n), confidence=2)
