@@ -88,7 +88,17 @@ def proportion(count: int, n: int, *, confidence: float = 0.95) -> Proportion:
 
 
 def share(correct: Values, *, clips: Clips | None = None, confidence: float = 0.95) -> Proportion:
-    """The share of right answers as `accuracy` gives it, with effective numbers where clips share questions."""
+    """The share of right answers with Wilson's interval, of the effective numbers where clips share questions.
+
+    Args:
+        correct: Right or wrong, `[question]`.
+        clips: The name of each question's clip; by default each is of its own.
+        confidence: Level of the interval.
+
+    Raises:
+        ValueError: For no answers, another number of clips, or a confidence outside 0 to 1.
+        TypeError: For an answer that is neither right nor wrong.
+    """
     right = checked.outcomes("correct", correct)
     numbers, n, count = clip_numbers(clips, len(right)), len(right), int(right.sum())
     k = shared(numbers)

@@ -82,14 +82,14 @@ _UNPACK = {"F32": _plain(np.float32), "F16": _plain(np.float16), "Q8_0": _q8_0, 
 
 
 class Cursor:
-    """Reads what a file holds, one after another.
+    """A place in a file, which moves behind what is read; messages say `where` that is.
 
     Attributes:
         at: The byte that comes next.
     """
 
     def __init__(self, data: mmap.mmap, path: Path, where: str = "in its header") -> None:
-        """Args: data: the file's bytes; path: its path; where: what is read, for messages."""
+        """Begin with the first byte."""
         self.data, self.path, self.where, self.at = data, path, where, 0
 
     def refuse_end(self, size: int, where: str | None = None) -> None:
