@@ -73,7 +73,8 @@ def as_room(package: str, elsewhere: Mapping[str, str] = MappingProxyType({})) -
         elsewhere: Word of other libraries -> what does it here.
     """
     module = sys.modules[package]
-    source = module.__spec__.loader.get_source(package)  # `inspect`, which has it too, takes as long as all else here
+    loader = vars(module)["__spec__"].loader  # `inspect` reads sources, too, but takes as long as all else here
+    source = loader.get_source(package)
     public = {name.name: home for home, name in imports_in(source) if name.asname == name.name}
     module.__class__ = Room
     module._homes = {name: home for name, home in public.items() if home != package}
