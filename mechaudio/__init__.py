@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from mechaudio.experiments.evaluate import evaluate as evaluate
     from mechaudio.experiments.harvest import Harvest as Harvest
     from mechaudio.experiments.harvest import harvest as harvest
-    from mechaudio.interventions.generate_variants import generate_variants as generate_variants
     from mechaudio.interventions.grid import grid as grid
     from mechaudio.interventions.knock_out import KnockOutAttention as KnockOutAttention
     from mechaudio.interventions.mata import mata as mata
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from mechaudio.interventions.scale import ScaleAttention as ScaleAttention
     from mechaudio.interventions.steer import Steer as Steer
     from mechaudio.interventions.steer_heads import SteerHeads as SteerHeads
+    from mechaudio.interventions.sweep import generate_variants as generate_variants
     from mechaudio.interventions.sweep import sweep as sweep
     from mechaudio.interventions.upweight import UpweightAttention as UpweightAttention
     from mechaudio.models.prompt import prompt as prompt

@@ -14,9 +14,8 @@ import torch
 from mechaudio.arguments import n_of
 from mechaudio.experiments.batches import Placed
 from mechaudio.experiments.run_log import Row, digest, task_of
-from mechaudio.interventions.generate_variants import generate_variants
 from mechaudio.interventions.selecting import check_choice
-from mechaudio.interventions.sweep import sweep
+from mechaudio.interventions.sweep import generate_variants, sweep
 from mechaudio.metrics.choices import UNWRITTEN
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.prompt import PromptFormat, prompt

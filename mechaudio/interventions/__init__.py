@@ -4,7 +4,6 @@ They compose, in lists, wherever `interventions=` is taken. There is one file pe
 `ma.sweep` and `ma.generate_variants` are the functions of this room.
 """
 
-from mechaudio.interventions.generate_variants import generate_variants as generate_variants
 from mechaudio.interventions.grid import Grid as Grid
 from mechaudio.interventions.grid import grid as grid
 from mechaudio.interventions.knock_out import KnockOutAttention as KnockOutAttention
@@ -14,6 +13,7 @@ from mechaudio.interventions.scale import ScaleAttention as ScaleAttention
 from mechaudio.interventions.selecting import AttentionIntervention as AttentionIntervention
 from mechaudio.interventions.steer import Steer as Steer
 from mechaudio.interventions.steer_heads import SteerHeads as SteerHeads
+from mechaudio.interventions.sweep import generate_variants as generate_variants
 from mechaudio.interventions.sweep import sweep as sweep
 from mechaudio.interventions.sweep_result import Generations as Generations
 from mechaudio.interventions.sweep_result import Sweep as Sweep

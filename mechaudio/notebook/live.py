@@ -7,8 +7,7 @@ from typing import Any
 
 from mechaudio.analyses.prompt_attention import prompt_attention
 from mechaudio.arguments import check
-from mechaudio.interventions.generate_variants import generate_variants
-from mechaudio.interventions.sweep import sweep
+from mechaudio.interventions.sweep import generate_variants, sweep
 from mechaudio.metrics.choices import refuse_nan
 from mechaudio.models.batch import PromptBatch
 from mechaudio.notebook.edits import as_code, intervention_of, one_of, part
