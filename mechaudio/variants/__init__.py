@@ -1,13 +1,13 @@
 """Many variants of one forward pass for the price of one: planned on paper, then carried out.
 
 A variant is a list of interventions. `ma.sweep` and `ma.generate_variants` are made of this room: `plan` says which
-variants run together, `attend` is their attention, `shared` their pass, and `execute` carries them out. `clean_run`
-makes one that sweeps continue from.
+variants run together, `attend` is their changes and their attention, `shared` their pass and what it leaves behind, and
+`execute` carries them out.
 """
 
 from mechaudio.rooms import as_room
-from mechaudio.variants.clean_run import CleanRun as CleanRun
-from mechaudio.variants.clean_run import KeptRuns as KeptRuns
-from mechaudio.variants.clean_run import clean_run as clean_run
+from mechaudio.variants.shared import CleanRun as CleanRun
+from mechaudio.variants.shared import KeptRuns as KeptRuns
+from mechaudio.variants.shared import clean_run as clean_run
 
 as_room(__name__)

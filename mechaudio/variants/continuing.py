@@ -35,8 +35,8 @@ from mechaudio.tracing.hook_points import ATTENTION_POINTS
 from mechaudio.tracing.record import install
 from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.sites import ROOT, Site
+from mechaudio.variants.attend import Stacked
 from mechaudio.variants.plan import Variant
-from mechaudio.variants.stacked import Stacked
 
 #: The rows of a list of interventions, and what it asks of the exchange.
 Member = tuple[slice, Requests]

@@ -23,11 +23,10 @@ from mechaudio.tracing.generation import generate
 from mechaudio.tracing.join import interventions_of_rows
 from mechaudio.tracing.memory import chunk_bytes, memory_of
 from mechaudio.tracing.run import groups_apart, run
-from mechaudio.variants.clean_run import CleanRun
+from mechaudio.variants.attend import Stacked
 from mechaudio.variants.continuing import continued, ends_of
 from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, fitting, parts_of, variant_of
-from mechaudio.variants.shared import Prefix, first_pass, run_behind, why_not_shared
-from mechaudio.variants.stacked import Stacked
+from mechaudio.variants.shared import CleanRun, Prefix, first_pass, run_behind, why_not_shared
 from mechaudio.variants.tower_replay import TowerReplay
 
 #: Variants as lists of interventions.

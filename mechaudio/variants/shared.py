@@ -4,11 +4,14 @@ The prompts run once, and the positions of the first variants run along behind t
 variant is a few more positions in every product of matrices, and below that layer it is the clean run. If not all
 variants fit into memory at once, the keys and values of the clean run are kept, and the others go through the layers
 behind it, on their own.
+
+Variants that are made from what the clean run gives, such as steering along what this very question said, come after
+it: they continue from the keys and values that a `clean_run` left behind, and the prompts do not run again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,17 +19,26 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import Cache
+from transformers import DynamicCache
 
+from mechaudio.arguments import check, checks_arguments
 from mechaudio.models.batch import PromptBatch
+from mechaudio.models.grouping import padding_groups
 from mechaudio.models.keywords import with_cache
+from mechaudio.models.prompt import Inputs, as_prompts
+from mechaudio.question import AudioQuestion
+from mechaudio.showing import Shown
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.decoding import greedy
+from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
+from mechaudio.tracing.record import hook_points, register
+from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import ROOT, HookPointError
 from mechaudio.tracing.unembedding import norm_of, unembed
-from mechaudio.variants.attend import Shared, attend
-from mechaudio.variants.stacked import Stacked
+from mechaudio.variants.attend import Shared, Stacked, attend
+from mechaudio.variants.plan import Chunk
 
 #: Where transformers' own forward hooks come from, which only note hidden states.
 _NOTING = "transformers.utils.output_capturing"
@@ -90,7 +102,10 @@ class Prefix:
 
 
 def first_pass(
-    model: AudioLM, batch: PromptBatch, prepare: Callable[[], tuple[Stacked, Prefix]], cache: Cache | None = None
+    model: AudioLM,
+    batch: PromptBatch,
+    prepare: Callable[[], tuple[Stacked, Prefix]],
+    cache: DynamicCache | None = None,
 ) -> Float[Tensor, "batch variant vocab"]:
     """Run prompts, with the positions of a chunk of variants behind them.
 
@@ -124,7 +139,7 @@ def first_pass(
 
 
 def run_behind(
-    model: AudioLM, prefix: Prefix, stacked: Stacked, cache: Cache | None = None
+    model: AudioLM, prefix: Prefix, stacked: Stacked, cache: DynamicCache | None = None
 ) -> Float[Tensor, "batch variant vocab"]:
     """Send the positions of variants through the layers on their own, after the clean run.
 
@@ -147,7 +162,7 @@ def run_behind(
 class _Pass:
     """A chunk on its way through the layers: behind the positions of the prompts, or on its own after them."""
 
-    def __init__(self, model: AudioLM, stacked: Stacked, prefix: Prefix, cache: Cache | None = None):
+    def __init__(self, model: AudioLM, stacked: Stacked, prefix: Prefix, cache: DynamicCache | None = None):
         """Ask for all that has to be done in the decoder; a cache takes the place of the network's own."""
         self.stacked, self.chunk, self.behind = stacked, stacked.chunk, stacked.behind
         self.prefix, self.cache, self._counting = prefix, cache, dict[int, tuple[Tensor, Tensor]]()
@@ -262,3 +277,105 @@ def _end_with_positions(model: AudioLM, wanted: slice) -> None:
 
     model.exchange.on_input(inside, cut)
     model.exchange.on_output(inside, fill)
+
+
+@dataclass(frozen=True, eq=False)
+class CleanRun(Shown):
+    """A run without interventions, and what it left behind.
+
+    Attributes:
+        model: The model.
+        batch: The prompts.
+        logits: Next-token logits at the last position.
+        cache: The hook points that were recorded.
+        prefix: Keys and values, and the residual stream at the last position; None where they cannot be shared.
+        why: Why not; None where they can.
+    """
+
+    model: AudioLM
+    batch: PromptBatch
+    logits: Float[Tensor, "batch vocab"]
+    cache: Cache
+    prefix: Prefix | None
+    why: str | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """The memory that keys and values take, in bytes."""
+        return 0 if self.prefix is None else self.prefix.n_bytes
+
+
+class KeptRuns(Shown):
+    """Clean runs that wait for variants that nobody knows yet, as many as fit into some memory."""
+
+    def __init__(self, memory: float):
+        """Args: memory: bytes that keys and values of all of them may take."""
+        check("memory", memory, float)
+        if memory < 0:
+            raise ValueError(f"memory= is a number of bytes, 0 or more, got {memory}")
+        self.free = memory
+        self._runs: dict[tuple[Hashable, ...], CleanRun] = {}
+
+    def __len__(self) -> int:
+        """Count the runs that are kept."""
+        return len(self._runs)
+
+    def keep(self, run: CleanRun) -> None:
+        """Keep a run, if it can be continued and there is room for it."""
+        if run.prefix is not None and run.n_bytes <= self.free:
+            self.take(run.batch.questions)
+            self._runs[_asked(run.batch.questions)] = run
+            self.free -= run.n_bytes
+
+    def take(self, questions: Sequence[AudioQuestion]) -> CleanRun | None:
+        """The run of just these questions, which is then no longer kept; None if it is not."""
+        run = self._runs.pop(_asked(questions), None)
+        self.free += 0 if run is None else run.n_bytes
+        return run
+
+
+def _asked(questions: Sequence[AudioQuestion]) -> tuple[Hashable, ...]:
+    return tuple((question.id, question.text, question.choices) for question in questions)
+
+
+@checks_arguments
+def clean_run(model: AudioLM, batch: Inputs, *, record: Sequence[str | HookPoint] = ()) -> CleanRun:
+    """Run prompts so that `ma.sweep(model, clean, variants)` can continue from their last position.
+
+    ```python
+    clean = ma.variants.clean_run(model, batch, record=[ma.HookPoint("z", positions="last")])
+    found = ma.sweep(model, clean, variants_made_from(clean.cache))
+    ```
+
+    The keys and values of all prompts are held as long as the run is.
+
+    Args:
+        model: The opened model.
+        batch: Prompts, questions, conversations, or a dict of the network's own inputs.
+        record: Hook points to keep, at the last position: those of the decoder's layers, and `final_norm`.
+
+    Raises:
+        ValueError: Another hook point, or other positions.
+    """
+    points = hook_points(record)
+    for point in points:
+        if point.part != "decoder" or point.point not in (*LAYER_POINTS, "final_norm"):
+            raise ValueError(f"a clean run keeps the decoder's final_norm and its layers' points, got {point}")
+        axis = "queries" if point.point in ROW_POINTS else "positions"
+        if getattr(point, axis) != "last":
+            raise ValueError(f'a clean run keeps this hook point at {axis}="last", got {point}')
+    prompts = as_prompts(model, batch)
+    why = why_not_shared(model)
+    if why is None and len(padding_groups(model.adapter, prompts)) > 1:
+        why = "padding leaks between clips of different lengths in this class, so prompts run in groups"
+    if why is not None:
+        out = run(model, prompts, record=points, logits="last")
+        return CleanRun(model, prompts, out.logits[:, -1], out.cache, None, why)
+    cache, prefix = Cache(model.site_map.depth), Prefix(prompts, 1, keeps=True)  # variants of the last position come
+
+    def prepare() -> tuple[Stacked, Prefix]:
+        register(model, prompts, points, (), lambda: cache)
+        return Stacked(prompts, Chunk((), 1), model.network.dtype, prompts.n_positions, {}), prefix
+
+    logits = first_pass(model, prompts, prepare)
+    return CleanRun(model, prompts, logits[:, 0], cache, prefix)
