@@ -26,8 +26,7 @@ from mechaudio.tracing.run import groups_apart, run
 from mechaudio.variants.attend import Stacked
 from mechaudio.variants.continuing import continued, ends_of
 from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, fitting, parts_of, variant_of
-from mechaudio.variants.shared import CleanRun, Prefix, first_pass, run_behind, why_not_shared
-from mechaudio.variants.tower_replay import TowerReplay
+from mechaudio.variants.shared import CleanRun, Prefix, TowerReplay, first_pass, run_behind, why_not_shared
 
 #: Variants as lists of interventions.
 Lists = tuple[tuple[Intervention, ...], ...]

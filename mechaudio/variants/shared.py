@@ -12,7 +12,7 @@ it: they continue from the keys and values that a `clean_run` left behind, and t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -30,15 +30,17 @@ from mechaudio.question import AudioQuestion
 from mechaudio.showing import Shown
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.audio_lm import AudioLM
+from mechaudio.tracing.bind import Change
 from mechaudio.tracing.cache import Cache
 from mechaudio.tracing.decoding import greedy
 from mechaudio.tracing.hook_points import LAYER_POINTS, ROW_POINTS, HookPoint
-from mechaudio.tracing.record import hook_points, register
+from mechaudio.tracing.record import hook_points, install, register
+from mechaudio.tracing.replay import Replay
 from mechaudio.tracing.run import run
 from mechaudio.tracing.sites import ROOT, HookPointError
 from mechaudio.tracing.unembedding import norm_of, unembed
 from mechaudio.variants.attend import Shared, Stacked, attend
-from mechaudio.variants.plan import Chunk
+from mechaudio.variants.plan import Chunk, Sizes, Variant, extent
 
 #: Where transformers' own forward hooks come from, which only note hidden states.
 _NOTING = "transformers.utils.output_capturing"
@@ -277,6 +279,60 @@ def _end_with_positions(model: AudioLM, wanted: slice) -> None:
 
     model.exchange.on_input(inside, cut)
     model.exchange.on_output(inside, fill)
+
+
+class TowerReplay(Replay):
+    """The run of some prompts as far as the decoder, and as some variants change it.
+
+    What every part in front of the decoder gave is kept: the layers of the audio tower, and the parts around them. A
+    variant then starts at its first change: each part that was through by that moment gives what it gave, and the run
+    ends where the decoder begins. A patch of the tower's last layer costs no layer of the tower, and one of
+    `projector_out` or `embed` none of it at all.
+
+    Attributes:
+        clean: The residual stream in front of the decoder's first layer.
+    """
+
+    def __init__(self, model: AudioLM, batch: PromptBatch, variants: Sequence[Variant]):
+        """Run the prompts, and keep what these variants need."""
+        super().__init__(model)
+        self.batch, self._sizes = batch, Sizes.of(model, batch)
+        with torch.no_grad(), model.exchange.prepared(batch):
+            self.record()
+            self.clean = self._as_far_as_decoder()
+        self.forget_all_but({path for variant in variants for path in self._given(variant.early)})
+
+    def embeds(self, changes: Sequence[Change]) -> Float[Tensor, "batch position d_model"]:
+        """The residual stream in front of the decoder's first layer, with these changes before it."""
+        with torch.no_grad(), self.model.exchange.prepared(self.batch):
+            self.give(self._given(changes))
+            install(self.model, self.batch, changes)
+            return self._as_far_as_decoder()
+
+    def followed(self, variant: Variant, n_kept: int) -> Variant:
+        """A variant as it changes the decoder, whose last `n_kept` positions can be changed."""
+        embeds = self.embeds(variant.early)
+        changed = (embeds != self.clean).any(-1).any(0).nonzero().flatten().tolist()
+        start, layer = extent(variant.changes, self._sizes)
+        if changed:
+            variant = replace(variant, embeds=embeds[:, changed[0] :].clone())
+            start, layer = min(start, changed[0]), 0
+        why = None
+        if start == layer == 0:
+            why = "it changes the first position, and begins before the layers, so nothing is left of the clean run"
+        elif start < self._sizes.n_positions - n_kept:
+            why = "it changes positions in front of those that it edits"
+        return replace(variant, start=start, layer=layer, why=why)
+
+    def _as_far_as_decoder(self) -> Float[Tensor, "batch position d_model"]:
+        cache = Cache(self.model.site_map.depth)
+        first = HookPoint("resid_pre", layers=[0])
+        register(self.model, self.batch, [first], (), lambda: cache, stop_after_last=True)
+        self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
+        return cache["resid_pre", 0]
+
+    def _given(self, changes: Sequence[Change]) -> list[str]:
+        return self.untouched([change.site for change in changes])
 
 
 @dataclass(frozen=True, eq=False)
