@@ -7,7 +7,7 @@ import mechaudio as ma
 from mechaudio.models.grouping import part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.variants.continuing import register_side_by_side
+from mechaudio.variants.execute import register_side_by_side
 from tests.families import model_inputs, network
 
 
