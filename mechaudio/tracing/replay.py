@@ -25,13 +25,9 @@ _REPEATABLE = (Tensor, int, float, str, torch.dtype, type(None))
 
 @dataclass(eq=False)
 class _Calls:
-    """The calls of one module in the recorded run.
+    """The calls of one module in the recorded run: when each began and ended, counted in events, and what it gave.
 
-    Attributes:
-        starts: When each began, counted in events.
-        ends: When each ended.
-        outputs: What each gave.
-        repeatable: Whether that can be given again: what remembers, such as a cache, cannot.
+    That can be given again if it is `repeatable`: what remembers, such as a cache, is not.
     """
 
     starts: list[int] = field(default_factory=list)
@@ -40,12 +36,10 @@ class _Calls:
     repeatable: bool = True
 
     def over_by(self, moments: Sequence[int], in_chunks: bool) -> bool:
-        """Return whether all calls had ended by the first of some moments.
+        """Return whether all calls had ended by the first of the moments when something was there, call after call.
 
-        Args:
-            moments: When something was there, call after call.
-            in_chunks: Whether a network hears chunk after chunk, and no part remembers more than what it gave itself:
-                then each of as many calls has to have ended by the moment in its chunk.
+        Where a network hears chunk after chunk, and no part remembers more than what it gave itself, each of as many
+        calls has to have ended by the moment in its chunk.
         """
         if not moments or len(self.ends) < len(self.starts):
             return False
@@ -55,12 +49,7 @@ class _Calls:
 
 
 class Replay:
-    """The parts of a network in one run.
-
-    Args:
-        model: The opened model.
-        decoder: Whether the decoder's layers are among the parts; else nothing behind their entry is.
-    """
+    """The parts of a network in one run, with those of the `decoder`'s layers or with nothing behind their entry."""
 
     def __init__(self, model: AudioLM, *, decoder: bool = False):
         self.model = model

@@ -43,13 +43,10 @@ Members = Sequence[tuple[int, Change]]
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """The keys and values that variants share in one layer.
+    """The keys and values of the whole prompts, which variants share in one layer.
 
-    Attributes:
-        keys: Keys of the whole prompts.
-        values: Values.
-        mask: What is added to the scores of the last positions: `-inf` where a query may not see a key.
-        scaling: What products of queries and keys are multiplied with.
+    `mask` is added to the scores of the last positions, `-inf` where a query may not see a key; `scaling` is what
+    products of queries and keys are multiplied with.
     """
 
     keys: Float[Tensor, "b kv key d"]
@@ -60,12 +57,9 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """Changes of the weights of one attention module.
+    """Changes of scores and of patterns in one attention module.
 
-    Attributes:
-        scores: Those of scores.
-        pattern: Those of patterns.
-        careful: Whether they may leave a query without any key, or show it a masked one.
+    `careful` ones may leave a query without any key, or show it a masked one.
     """
 
     scores: Sequence[InPlace] = ()
@@ -144,8 +138,6 @@ class Stacked:
     """A chunk with its changes, worked out before the model runs, so that nothing waits for a GPU in between.
 
     Attributes:
-        batch: The prompts.
-        chunk: The variants.
         behind: How many positions come before theirs: those of the prompts, where they run along; otherwise none.
         edits: Location -> what to change there.
         shares: The share of attention on the keys whose scores each variant changes, before and after.

@@ -40,7 +40,7 @@ from mechaudio.tracing.requests import Change, Requests
 from mechaudio.tracing.run import groups_apart, run
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.variants.attend import Stacked
-from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, fitting, parts_of, variant_of
+from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, fitting, variant_of
 from mechaudio.variants.shared import CleanRun, Prefix, TowerReplay, first_pass, run_behind, why_not_shared
 
 #: Variants as lists of interventions.
@@ -79,11 +79,7 @@ class Outcome:
 
 
 def lists_of(variants: Any) -> Lists:
-    """Variants as lists of interventions, those of a mapping in its order.
-
-    Raises:
-        ValueError: No variants.
-    """
+    """Variants as lists of interventions, those of a mapping in its order; none at all are refused."""
     each_of = variants.values() if isinstance(variants, Mapping) else variants
     lists = tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in each_of)
     if not lists:
@@ -203,7 +199,7 @@ def _jobs(work: _Work) -> list[Job]:
         return [(group, list(variants), why) for group in groups]
     jobs = list[Job]()
     for group in groups:
-        parts = parts_of(group, work.sizes, work.share)
+        parts = list(fitting(group, work.sizes.prompt, work.share))
         mixing = {index for index in variants if len(parts) > 1 and _may_mix_prompts(model, batch, variants[index])}
         if mixing:
             why = "a function is given all prompts at once, which do not fit into memory= together"
@@ -275,11 +271,7 @@ def _behind_the_tower(work: _Work) -> Iterator[Stacked]:
 class _End:
     """The end of the prompts under one variant.
 
-    Attributes:
-        variant: The variant.
-        logits: Next-token logits at the last position.
-        changed: Where the keys and values of the variant's own positions are, the last ones of its prompts.
-        places: At which positions there.
+    The keys and values of its own positions, which are the last ones of its prompts, are at `places` of `changed`.
     """
 
     variant: Variant

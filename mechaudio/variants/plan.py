@@ -38,7 +38,7 @@ class Sizes:
         n_layers: Layers of the decoder.
         sound: Per prompt with sound, the first position that hears it.
         keys: Keys and values of one position of one prompt, in all layers.
-        streams: What else is kept of such a position.
+        prompt: All that is kept of one prompt: those of its positions, and a few residual streams.
         widest: One position of a variant in one prompt, where it takes most.
         logits: The logits of one variant on one prompt.
     """
@@ -48,7 +48,7 @@ class Sizes:
     n_layers: int
     sound: tuple[int, ...] = ()
     keys: int = 1
-    streams: int = 0
+    prompt: int = 1
     widest: int = 1
     logits: int = 0
 
@@ -62,7 +62,7 @@ class Sizes:
             n_layers=model.site_map.depth["decoder"],
             sound=tuple(positions[0] for positions in batch.audio_positions if positions),
             keys=bytes_per_position(model),
-            streams=4 * model.d_model * item,
+            prompt=batch.n_positions * (bytes_per_position(model) + 4 * model.d_model * item),
             widest=weights_bytes(model, batch.n_positions) + widest_bytes(model),
             logits=batch.vocabulary * (item + 4),
         )
@@ -99,12 +99,7 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Variants that go through the layers together, each as its last positions.
-
-    Attributes:
-        variants: The variants, those first that begin first.
-        n_positions: Positions of each, at the end of the prompts.
-    """
+    """Variants that go through the layers together, those first that begin first, each as its last positions."""
 
     variants: tuple[Variant, ...]
     n_positions: int
@@ -174,11 +169,6 @@ def chunks_of(
 def _widest(variants: Sequence[Variant], sizes: Sizes) -> int:
     """Count the positions at the end of the prompts that hold all changes of some variants."""
     return sizes.n_positions - min(variant.start for variant in variants)
-
-
-def parts_of(rows: Sequence[int], sizes: Sizes, budget: int | float) -> list[list[int]]:
-    """Prompts whose keys and values fit into so many bytes together."""
-    return list(fitting(rows, sizes.n_positions * (sizes.keys + sizes.streams), budget))
 
 
 def fitting(items: Iterable[T], each: int | float, budget: int | float) -> Iterator[list[T]]:

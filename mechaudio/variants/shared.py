@@ -55,7 +55,6 @@ class Prefix:
     """The states that the clean run leaves behind for variants that go through the layers later.
 
     Attributes:
-        batch: The prompts.
         n_positions: How many positions at the end of the prompts can be changed.
         keeps: Whether there are such variants; otherwise nothing is kept.
         resid: Per layer, the residual stream before it at these positions; after the last layer at the end.
@@ -109,18 +108,11 @@ def first_pass(
     prepare: Callable[[], tuple[Stacked, Prefix]],
     cache: DynamicCache | None = None,
 ) -> Float[Tensor, "batch variant vocab"]:
-    """Run prompts, with the positions of a chunk of variants behind them.
+    """Run prompts, with the positions of a chunk of variants behind them, and give their logits at the last position.
 
-    Args:
-        model: The opened model.
-        batch: The prompts.
-        prepare: Gives the chunk, and what is to keep the states of the prompts. It is called once the audio tower is
-            under way, so that a GPU does not wait for it.
-        cache: An empty cache that takes the keys and values, where new tokens shall follow. The pass is then the first
-            one of the network's own `generate`, which counts positions and makes masks as it does.
-
-    Returns:
-        Next-token logits at the last position, of the prompts and behind them of the chunk.
+    `prepare` gives the chunk, and what is to keep the states of the prompts. It is called once the audio tower is under
+    way, so that a GPU does not wait for it. An empty `cache` takes the keys and values, where new tokens shall follow.
+    The pass is then the first one of the network's own `generate`, which counts positions and makes masks as it does.
     """
     begun = list[_Pass]()
 
@@ -221,11 +213,7 @@ class _Pass:
         return torch.cat([clean, attend(changes, shared, joined, *behind)], dim=1)
 
     def _counted(self, kwargs: Mapping[str, Any], n_positions: int) -> dict[str, Any]:
-        """The arguments of a layer that count positions, for so many.
-
-        Raises:
-            HookPointError: A layer was called with a tensor that is not known here.
-        """
+        """The arguments of a layer that count positions, for so many; a tensor that is not known here is refused."""
         counting = {}
         for name, value in kwargs.items():
             if name in _POSITION_AXES and value is not None:
@@ -300,12 +288,13 @@ class TowerReplay(Replay):
         with torch.no_grad(), model.exchange.prepared(batch):
             self.record()
             self.clean = self._as_far_as_decoder()
-        self.forget_all_but({path for variant in variants for path in self._given(variant.early)})
+        early = ([change.site for change in variant.early] for variant in variants)
+        self.forget_all_but({path for sites in early for path in self.untouched(sites)})
 
     def embeds(self, changes: Sequence[Change]) -> Float[Tensor, "batch position d_model"]:
         """The residual stream in front of the decoder's first layer, with these changes before it."""
         with torch.no_grad(), self.model.exchange.prepared(self.batch):
-            self.give(self._given(changes))
+            self.give(self.untouched([change.site for change in changes]))
             install(self.model, self.batch, changes)
             return self._as_far_as_decoder()
 
@@ -330,9 +319,6 @@ class TowerReplay(Replay):
         register(self.model, self.batch, [first], (), lambda: cache, stop_after_last=True)
         self.model.interleave("__call__", **self.batch.inputs, use_cache=False)
         return cache["resid_pre", 0]
-
-    def _given(self, changes: Sequence[Change]) -> list[str]:
-        return self.untouched([change.site for change in changes])
 
 
 @dataclass(frozen=True, eq=False)

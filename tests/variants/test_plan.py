@@ -5,9 +5,9 @@ import pytest
 import mechaudio as ma
 from mechaudio.tracing.bind import Change
 from mechaudio.tracing.sites import Site
-from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, parts_of, variant_of
+from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, fitting, variant_of
 
-SIZES = Sizes(n_rows=2, n_positions=10, n_layers=4, sound=(3, 2), keys=5, streams=1, widest=50, logits=20)
+SIZES = Sizes(n_rows=2, n_positions=10, n_layers=4, sound=(3, 2), keys=5, prompt=60, widest=50, logits=20)
 
 
 def change(name, layer=None, positions=((9,), (9,))):
@@ -112,11 +112,11 @@ def test_variants_join_in_their_first_layer():
 @pytest.mark.parametrize(
     ("budget", "parts"),
     [
-        (60, [[0], [1], [3]]),  # a prompt takes 10 positions x (5 + 1)
+        (60, [[0], [1], [3]]),  # a prompt takes 60
         (120, [[0, 1], [3]]),
         (180, [[0, 1, 3]]),
         (1, [[0], [1], [3]]),
     ],
 )
 def test_prompts_run_in_parts_that_fit(budget, parts):
-    assert parts_of([0, 1, 3], SIZES, budget) == parts
+    assert list(fitting([0, 1, 3], SIZES.prompt, budget)) == parts
