@@ -6,7 +6,7 @@ gave, without being computed, so that a run that changes the last layer costs th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -82,12 +82,9 @@ class Replay:
 
     def give(self, paths: Sequence[str]) -> None:
         """Have parts give, in the run that is being prepared, what they gave in the recorded one, call after call."""
-
-        def again(outputs: Iterator[Any], _computed: Any) -> Any:
-            return _copy(next(outputs))  # the network may write into it
-
         for path in paths:
-            self.model.exchange.instead_of(path, partial(again, iter(self._calls[path].outputs)))
+            outputs = map(_copy, self._calls[path].outputs)  # the network may write into what it is given
+            self.model.exchange.instead_of(path, lambda _computed, outputs=outputs: next(outputs))
 
     def forget_all_but(self, paths: set[str]) -> None:
         """Keep what these parts gave, and nothing else."""

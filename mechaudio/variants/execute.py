@@ -305,10 +305,9 @@ def _continued(work: _Work, clean: Cache, ends: Sequence[_End]) -> list[Int[Tens
     model, batch, n_new, exchange, given = work.model, work.batch, work.max_new_tokens, work.model.exchange, {}
     assert n_new is not None, "new tokens are counted"
 
-    def keep_cache(served: Any) -> Any:
+    def keep_cache(served: Any) -> None:
         if exchange.step < 0:
             given.update({name: value for name, value in served[1].items() if isinstance(value, Cache)})
-        return served
 
     def hand_over(served: Any) -> Any:
         if exchange.step >= 0:
@@ -323,7 +322,7 @@ def _continued(work: _Work, clean: Cache, ends: Sequence[_End]) -> list[Int[Tens
 
     with torch.no_grad(), exchange.prepared(batch):
         register_side_by_side(model, batch, [work.variants[end.variant.index] for end in ends])
-        exchange.change(f"{ROOT}.input", keep_cache)
+        exchange.watch(f"{ROOT}.input", keep_cache)
         exchange.change(f"{ROOT}.skip", hand_over)
         written = write(model, _repeated(model, batch, len(ends)), n_new)
     return [_to_the_end(tokens, end_tokens(model.network)) for tokens in written.split(batch.n_rows)]

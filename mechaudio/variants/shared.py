@@ -272,10 +272,8 @@ def _end_with_positions(model: AudioLM, wanted: slice) -> None:
 class TowerReplay(Replay):
     """The run of some prompts as far as the decoder, and as some variants change it.
 
-    What every part in front of the decoder gave is kept: the layers of the audio tower, and the parts around them. A
-    variant then starts at its first change: each part that was through by that moment gives what it gave, and the run
-    ends where the decoder begins. A patch of the tower's last layer costs no layer of the tower, and one of
-    `projector_out` or `embed` none of it at all.
+    A variant starts at its first change, and its run ends where the decoder begins. A patch of the tower's last layer
+    costs no layer of the tower, and one of `projector_out` or `embed` none of it at all.
 
     Attributes:
         clean: The residual stream in front of the decoder's first layer.
