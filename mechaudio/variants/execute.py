@@ -29,7 +29,6 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import bind, edits_of
 from mechaudio.tracing.decoding import end_tokens
 from mechaudio.tracing.edit import Edit, Intervention
-from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.fused_or_rows import Spot, serve_all
 from mechaudio.tracing.generation import generate, write
 from mechaudio.tracing.hook_points import ATTENTION_POINTS
@@ -363,22 +362,20 @@ def register_side_by_side(model: AudioLM, batch: PromptBatch, lists: Sequence[Se
     layers = model.site_map.layers["decoder"]
     for attention in (sites["z"].module for sites in layers):
         if concerned := [(rows, requests) for rows, requests in members if requests.inside(attention)]:
-            exchange.replace_attention(attention, partial(_attend, exchange, attention, concerned))
+            exchange.replace_attention(attention, partial(_attend, Spot(exchange, attention), concerned))
     for site in (site for sites in (*layers, model.sites) for site in sites.values()):
         made_by = [(rows, changes) for rows, asked in members if (changes := asked.changes.get(site.location))]
         if made_by and site.name not in ATTENTION_POINTS:
             exchange.change(site.location, partial(_change, site, made_by))
 
 
-def _attend(
-    exchange: Exchange, location: str, members: Sequence[Member], call: Call, query: Tensor, key: Tensor, value: Tensor
-) -> Tensor:
+def _attend(spot: Spot, members: Sequence[Member], call: Call, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention of all rows, and again of those of the lists that change something here."""
     out = call.fused(query, key, value)
     for rows, requests in members:
         part = call if call.mask is None or len(call.mask) == 1 else replace(call, mask=call.mask[rows])
-        with exchange.only(requests):
-            out[rows] = serve_all(Spot(exchange, location), part, query[rows], key[rows], value[rows])
+        with spot.exchange.only(requests):
+            out[rows] = serve_all(spot, part, query[rows], key[rows], value[rows])
     return out
 
 
