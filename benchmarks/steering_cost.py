@@ -30,7 +30,7 @@ from mechaudio.experiments.steering_study import steering_study
 from mechaudio.models.tiny import WEIGHTS
 from mechaudio.models.tiny.language import build_feature_extractor, build_processor
 from mechaudio.tracing.memory import memory_of
-from mechaudio.variants.shared import KeptRuns
+from mechaudio.variants.shared_pass import KeptRuns
 
 LARGE_TEXT = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,

@@ -37,7 +37,7 @@ JOURNEYS: dict[str, tuple[str, tuple[str, ...]]] = {
             "mechaudio.variants.execute:carry_out",
             "mechaudio.tracing.bind:bind",
             "mechaudio.variants.plan:variant_of",
-            "mechaudio.variants.shared:first_pass",
+            "mechaudio.variants.shared_pass:first_pass",
             "mechaudio.tracing.exchange:Exchange",
             "mechaudio.tracing.effects:Effects",
         ),

@@ -30,7 +30,7 @@ from mechaudio.tracing.answers import answers_in
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.run import run
-from mechaudio.variants.shared import CleanRun, KeptRuns, clean_run
+from mechaudio.variants.shared_pass import CleanRun, KeptRuns, clean_run
 
 if TYPE_CHECKING:
     import xarray

@@ -22,7 +22,7 @@ from mechaudio.models.prompt import as_prompts
 from mechaudio.results import Provenance, Result
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.record import Intervention
-from mechaudio.variants.shared import KeptRuns
+from mechaudio.variants.shared_pass import KeptRuns
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

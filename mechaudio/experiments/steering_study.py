@@ -46,7 +46,7 @@ from mechaudio.results import Provenance
 from mechaudio.temporal.draws import digest
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.memory import memory_of
-from mechaudio.variants.shared import KeptRuns
+from mechaudio.variants.shared_pass import KeptRuns
 
 __all__ = ["AgainstControl", "SteeringArm", "SteeringSettings", "SteeringStudy", "steering_study"]
 

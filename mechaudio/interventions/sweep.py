@@ -29,7 +29,7 @@ from mechaudio.tracing.join import join_rows
 from mechaudio.tracing.run_result import names_of
 from mechaudio.tracing.teacher_forced import is_whole, whole_logits
 from mechaudio.variants.execute import CLEAN, SHARED, Outcome, carry_out, lists_of
-from mechaudio.variants.shared import CleanRun
+from mechaudio.variants.shared_pass import CleanRun
 
 
 @checks_arguments

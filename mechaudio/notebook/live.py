@@ -14,7 +14,7 @@ from mechaudio.notebook.edits import as_code, intervention_of, one_of, part
 from mechaudio.notebook.explorer_data import chosen, rows, written
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.edit import Intervention
-from mechaudio.variants.shared import clean_run
+from mechaudio.variants.shared_pass import clean_run
 
 
 class Live:

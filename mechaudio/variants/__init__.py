@@ -6,8 +6,8 @@ variants run together, `attend` is their changes and their attention, `shared` t
 """
 
 from mechaudio.rooms import as_room
-from mechaudio.variants.shared import CleanRun as CleanRun
-from mechaudio.variants.shared import KeptRuns as KeptRuns
-from mechaudio.variants.shared import clean_run as clean_run
+from mechaudio.variants.shared_pass import CleanRun as CleanRun
+from mechaudio.variants.shared_pass import KeptRuns as KeptRuns
+from mechaudio.variants.shared_pass import clean_run as clean_run
 
 as_room(__name__)

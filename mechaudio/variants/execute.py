@@ -40,7 +40,7 @@ from mechaudio.tracing.run import groups_apart, run
 from mechaudio.tracing.sites import ROOT, Site
 from mechaudio.variants.attend import Stacked
 from mechaudio.variants.plan import Chunk, Sizes, Variant, chunks_of, fitting, variant_of
-from mechaudio.variants.shared import CleanRun, Prefix, TowerReplay, first_pass, run_behind, why_not_shared
+from mechaudio.variants.shared_pass import CleanRun, Prefix, TowerReplay, first_pass, run_behind, why_not_shared
 
 #: Variants as lists of interventions.
 Lists = tuple[tuple[Intervention, ...], ...]

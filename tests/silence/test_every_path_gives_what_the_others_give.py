@@ -19,7 +19,7 @@ from mechaudio.models.grouping import part_of
 from mechaudio.models.inputs import as_batch
 from mechaudio.models.padding import with_positions
 from mechaudio.tracing.choice_logits import choice_logits
-from mechaudio.variants.shared import clean_run
+from mechaudio.variants.shared_pass import clean_run
 from tests.families import ASKED, FAMILIES, KINDS, audio_token_id, model_inputs, network, noise, opened, thinned
 from tests.interventions.kinds import having
 

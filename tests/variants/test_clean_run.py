@@ -9,7 +9,7 @@ import mechaudio as ma
 from mechaudio.data.toy_questions import questions
 from mechaudio.tracing import memory
 from mechaudio.variants import execute
-from mechaudio.variants.shared import KeptRuns, clean_run
+from mechaudio.variants.shared_pass import KeptRuns, clean_run
 
 POINTS = [
     *(ma.HookPoint(point, positions="last") for point in ("z", "resid_post", "final_norm")),

@@ -9,7 +9,7 @@ from torch.nn import functional
 import mechaudio as ma
 from mechaudio.interventions.sweep_result import SHARED
 from mechaudio.tracing.audio_lm import AudioLM
-from mechaudio.variants.shared import clean_run
+from mechaudio.variants.shared_pass import clean_run
 from tests.families import FAMILIES, KINDS, model_inputs, network, thinned
 from tests.interventions.kinds import ALONE
 from tests.interventions.test_sweep import one_by_one

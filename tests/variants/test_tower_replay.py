@@ -10,7 +10,7 @@ from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.bind import bind
 from mechaudio.variants.plan import Sizes, Variant, variant_of
-from mechaudio.variants.shared import TowerReplay
+from mechaudio.variants.shared_pass import TowerReplay
 from tests.families import FAMILIES, model_inputs, network, noise, processor, thinned
 
 

@@ -22,7 +22,7 @@ from mechaudio.interventions.sweep import sweep
 from mechaudio.tracing.record import Intervention
 from mechaudio.tracing.run import run
 from mechaudio.tracing.teacher_forced import is_whole
-from mechaudio.variants.shared import why_not_shared
+from mechaudio.variants.shared_pass import why_not_shared
 
 _RESIDUAL_STREAM = ("resid_pre", "resid_mid", "resid_post")
 
