@@ -36,6 +36,7 @@ from mechaudio.writing import (
     refuse_others,
     write_arrays,
     write_json,
+    write_once,
     write_tensors,
 )
 
@@ -313,10 +314,8 @@ def folder_of_run(
     folder = made_folder(folder, what)
     refuse_kept(folder, what, log=log, results=results)
     if begins and not (folder / JSON_NAME).is_file():
-        (folder / UNFINISHED).write_text(
-            f"{what}\nis not finished: the same call, or the same command, goes on from what is here.\n",
-            encoding="utf-8",
-        )
+        text = f"{what}\nis not finished: the same call, or the same command, goes on from what is here.\n"
+        write_once(folder / UNFINISHED, text.encode())
     return folder
 
 
@@ -340,11 +339,11 @@ def refuse_kept(folder: Path, what: str, *, log: str = "", results: Sequence[str
 
 def _begun_in(folder: Path) -> str | None:
     """Return what a folder's note says is not finished; None without a note."""
-    note = folder / UNFINISHED
-    if not note.is_file():
+    try:
+        with (folder / UNFINISHED).open(encoding="utf-8", errors="replace") as file:
+            return shown(file.readline(100).strip())[1:-1]
+    except FileNotFoundError:
         return None
-    with note.open(encoding="utf-8", errors="replace") as file:
-        return shown(file.readline(100).strip())[1:-1]
 
 
 def _instead_of_a_result(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from argparse import Namespace
@@ -444,6 +445,14 @@ def test_a_study_that_was_stopped_says_so_and_lets_no_other_into_its_folder(toy,
     writable(tmp_path, begun)
     ma.run(toy, ma.prompt(toy, questions)).save(tmp_path / "results")
     assert not (tmp_path / "results/unfinished.txt").exists()
+
+
+def test_a_note_that_another_process_may_read_is_not_written_again(tmp_path):
+    folder_of_run(tmp_path, "a MataStudy", results=("MataStudy",), begins=True)
+    os.utime(tmp_path / "unfinished.txt", (0, 0))
+    folder_of_run(tmp_path, "a MataStudy", results=("MataStudy",), begins=True)
+    assert (tmp_path / "unfinished.txt").stat().st_mtime == 0
+    assert os.listdir(tmp_path) == ["unfinished.txt"]
 
 
 def test_a_run_that_was_stopped_is_no_result(log):
