@@ -71,10 +71,14 @@ def as_room(package: str, elsewhere: Mapping[str, str] = MappingProxyType({})) -
     Args:
         package: Its name, `__name__`.
         elsewhere: Word of other libraries -> what does it here.
+
+    Raises:
+        ImportError: Its source is not there, as where modules are compiled alone.
     """
     module = sys.modules[package]
     loader = vars(module)["__spec__"].loader  # `inspect` reads sources, too, but takes as long as all else here
-    source = loader.get_source(package)
+    if (source := loader.get_source(package)) is None:
+        raise ImportError(f"{package} has no source, where its public names stand: install it with its .py files")
     public = {name.name: home for home, name in imports_in(source) if name.asname == name.name}
     module.__class__ = Room
     module._homes = {name: home for name, home in public.items() if home != package}

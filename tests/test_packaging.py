@@ -1,5 +1,7 @@
 """What a person gets who installs the package: its files, its names, its pins, and a light import."""
 
+import importlib
+import py_compile
 import re
 import subprocess
 import sys
@@ -139,3 +141,12 @@ def test_no_tracked_file_names_a_place_on_the_machine_it_was_written_on():
         if path.suffix != ".safetensors" and any(place in path.read_bytes() for place in places)
     ]
     assert found == []
+
+
+def test_compiled_modules_alone_say_what_they_lack(tmp_path, monkeypatch):
+    (tmp_path / "bare.py").write_text("from mechaudio.rooms import as_room\nas_room(__name__)\n")
+    py_compile.compile(tmp_path / "bare.py", tmp_path / "bare.pyc")
+    (tmp_path / "bare.py").unlink()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"bare has no source, .*: install it with its \.py files"):
+        importlib.import_module("bare")
