@@ -240,7 +240,10 @@ def attending(batch: PromptBatch, queries: str) -> HookPoint:
 def measured(
     model: AudioLM, batch: PromptBatch, condition: str, queries: str, cache: Cache, answers: Sequence[Answer]
 ) -> AttentionAndAnswers:
-    """Audio attention and answers of a run of some prompts: what it recorded at `attending`, and its answers."""
+    """Audio attention and answers of a run of some prompts: what it recorded at `attending`, and its answers.
+
+    Clips have no names yet: those of all batches are named together.
+    """
     rows = rearrange(
         cache.stack("pattern", missing=math.nan), "layer question head row key -> question layer head row key"
     )
@@ -256,7 +259,6 @@ def measured(
         ids=tuple(answer.question_id for answer in answers),
         condition=cast("Condition", condition),
         queries=queries,
-        clips=clip_names([clip_keys(question) for question in batch.questions]),
         precision=torch.finfo(model.network.dtype).eps,
         provenance=Provenance.collect(model, settings=settings),
     )

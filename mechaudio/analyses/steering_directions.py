@@ -333,13 +333,12 @@ def heard_and_silent(model: AudioLM, asked: Questions) -> tuple[PromptBatch, Pro
 def directions_in(
     model: AudioLM, prompts: tuple[PromptBatch, PromptBatch], queries: str, heard: Cache, silent: Cache
 ) -> SteeringDirections:
-    """Subtract two runs of some questions that recorded `points`, in the mean over their rows.
+    """Subtract two runs of some questions that recorded `points`, in the mean over their rows, clips without names.
 
     Raises:
         ValueError: For ids that are blank or come twice.
     """
-    questions = prompts[0].questions
-    ids = tuple(question.id for question in questions)
+    ids = tuple(question.id for question in prompts[0].questions)
     if not all(ids):
         raise ValueError(
             "directions are found again by the questions' ids, and some have none: set AudioQuestion(id=...)"
@@ -357,7 +356,6 @@ def directions_in(
         final_norm=mean(("final_norm", None)),
         z={layer: mean(("z", layer)) for layer in attending},
         ids=ids,
-        clips=clip_names([clip_keys(question) for question in questions]),
         queries=queries,
         provenance=Provenance.collect(model, settings={"n": len(ids), "queries": queries}),
     )
