@@ -196,7 +196,8 @@ class Work(Generic[Unit]):
         try:
             for unit, *made in ahead:
                 try:
-                    self._do(unit, *made)
+                    if not self._is_done(unit):  # by a process that gave it back before this one could read its log
+                        self._do(unit, *made)
                 finally:
                     self._shared.let_go(self._number(unit))
         finally:

@@ -72,7 +72,8 @@ class SharedLog(Generic[Entry]):
         reader: Makes what reads a log, which has a header.
         header: What is run, in words of JSON; `header["run"]` has to be the same when the run is taken up again,
             anything else is taken from the file. `header["run"]` may be a function that works it out: where nothing is
-            there to take up, it is asked by `begin`, and not before.
+            there to take up, it is asked by `begin`, and not before. Processes that share a run wait so only where the
+            caller sets how many questions a batch has: what fits into memory is what the file says.
 
     Attributes:
         header: Of the run.
@@ -100,8 +101,11 @@ class SharedLog(Generic[Entry]):
             return
         rank = launch().rank
         self._first, self._place = first, first.with_name(f"{first.stem}-{rank}{first.suffix}") if rank else first
-        self._waits = callable(header["run"]) and launch().n == 1 and not any(map(Path.exists, logs_in(first)))
-        if not self._waits:
+        fresh = callable(header["run"]) and not any(map(Path.exists, logs_in(first)))
+        self._waits = fresh and (launch().n == 1 or not header["batch_positions"])
+        if self._waits:
+            self.shared = Shared(self.folder)
+        else:
             self.begin()
 
     def begin(self) -> None:
@@ -114,7 +118,7 @@ class SharedLog(Generic[Entry]):
             return
         if callable(self.header["run"]):
             self.header["run"] = self.header["run"]()
-        if self._waits and self._first.exists():
+        if self._waits and self.shared.alone and self._first.exists():
             raise ValueError(
                 f"another process began a run in {str(self.folder)!r} meanwhile: wait for it, or give another out="
             )
@@ -126,7 +130,7 @@ class SharedLog(Generic[Entry]):
             self._read(self._place, self._file)
             self._file.truncate(self._own.end)
             self._file.seek(self._own.end)
-            self.shared = Shared(self.folder)
+            self.shared = self.shared if self._waits else Shared(self.folder)
             self.refresh()
             self._check_all()
         except BaseException:

@@ -164,7 +164,10 @@ def test_a_run_that_another_process_began_meanwhile_is_left_alone(tmp_path):
     assert (tmp_path / LOG_NAME).read_bytes() == kept
 
 
-def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path, monkeypatch, processes):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
     working = []
 
     def digested(model):
@@ -176,6 +179,26 @@ def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path
     for number, workers in enumerate((0, 1)):
         evaluate(toy, questions, batch_size=3, workers=workers, out=tmp_path / str(number), progress=False)
     assert working == [0, 1]
+
+
+def test_processes_that_share_a_run_open_it_late_where_all_cut_questions_alike(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    late = {**HEADER, "run": lambda: HEADER["run"]}
+    fours = {**late, "batch_positions": 0, "batch_size": 4}
+
+    def opened(rank, header):
+        monkeypatch.setenv("RANK", str(rank))
+        return RunLog(tmp_path / str(header["batch_positions"]), header)
+
+    with opened(0, late):  # whoever comes first says what fits
+        assert (tmp_path / "300" / LOG_NAME).exists()
+    with opened(0, fours) as first, opened(1, fours) as second:
+        assert not (tmp_path / "0" / LOG_NAME).exists()
+        assert second.shared.take(0)
+        second.begin()
+        second.add([row(0)])
+        first.begin()  # what another of them began is for both
+        assert list(first.known) == [0]
 
 
 def test_a_file_in_the_folders_place_is_told(tmp_path):
