@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 
@@ -98,11 +97,11 @@ def _file_of(clip: AudioClip) -> tuple[str, ...]:
         return ()  # it is gone, or was no file: then no other question is about it by its path
 
 
-def _state(path: str | os.PathLike) -> tuple[str, int, int]:
+def _state(path: str | os.PathLike) -> tuple[str, tuple[int, ...]]:
     """A file as it is now."""
-    resolved = Path(path).expanduser().resolve()
-    state = resolved.stat()
-    return str(resolved), state.st_mtime_ns, state.st_size
+    name = os.path.abspath(os.path.expanduser(path))
+    state = os.stat(name)
+    return name, (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
 
 
 def _of_samples(waveform: np.ndarray, sample_rate: int) -> str:
@@ -110,13 +109,13 @@ def _of_samples(waveform: np.ndarray, sample_rate: int) -> str:
 
 
 @lru_cache(maxsize=65536)
-def _samples_of_file(path: str, modified: int, size: int) -> str:  # noqa: ARG001  (as of `_of_file`)
+def _samples_of_file(path: str, state: tuple[int, ...]) -> str:  # noqa: ARG001  (as of `_of_file`)
     clip = AudioClip(*read_sound(path))
     return _of_samples(clip.waveform, clip.sample_rate)
 
 
 @lru_cache(maxsize=65536)
-def _of_file(path: str, modified: int, size: int) -> str:  # noqa: ARG001  (what is cached is of this state of the file)
+def _of_file(path: str, state: tuple[int, ...]) -> str:  # noqa: ARG001  (what is cached is of this state of the file)
     with opened_file(path) as file:  # which refuses a pipe, that would be waited on for ever
         return _digest(iter(lambda: file.read(1 << 20), b""))
 
