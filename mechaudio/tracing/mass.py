@@ -102,13 +102,17 @@ def by_columns(
     """The attention on groups of keys, as fused attention mixes indicator columns in place of values.
 
     Kernels want values as wide as queries and keys, hence the columns of zeros; where there are more groups than that,
-    queries and keys get zeros, which change no score.
+    queries and keys get zeros, which change no score. A row that sees nothing, as padding may, has no attention: some
+    kernels of GPUs give it that of all keys.
     """
     n_groups, d_head = groups.shape[-1], query.shape[-1]
     width = max(fused_width(n_groups, query), d_head)
     columns = repeat(F.pad(groups, (0, width - n_groups)), "batch key width -> batch kv key width", kv=key.shape[1])
     mixed = call.fused(F.pad(query, (0, width - d_head)), F.pad(key, (0, width - d_head)), columns)
-    return rearrange(mixed[..., :n_groups], "batch query head group -> batch head query group")
+    mass = rearrange(mixed[..., :n_groups], "batch query head group -> batch head query group")
+    if query.device.type == "cpu" or call.mask is None or call.mask.dtype != torch.bool:
+        return mass
+    return mass.masked_fill(~call.mask[..., : key.shape[2]].any(-1, keepdim=True), 0)
 
 
 def fused_width(width: int, of: Tensor) -> int:

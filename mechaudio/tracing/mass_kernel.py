@@ -83,7 +83,7 @@ def _sum_weights(
             mask=there[None, :] & column_there[:, None],
             other=0.0,
         )
-        scores = tl.dot(queries, keys) * scaling
+        scores = tl.dot(queries, keys, input_precision="ieee") * scaling
         seen = row_there[:, None] & there[None, :]
         if causal:
             seen = seen & (position[None, :] <= rows[:, None])
