@@ -130,24 +130,31 @@ def growth() -> go.Figure:
     grown = [[number(cell) for cell in row] for row in logged("variants")]
     batches = [row for row in logged("H200, 256 variants at the last position") if "fp32" not in row[0]]
     sizes = [number(row[0]) for row in batches]
-    titles = ("variants", "layers", "positions", "changed rows", "questions, 7B, H200", "memory, 7B, H200")
+    processes = [[number(cell) for cell in row] for row in logged("processes")]
+    titles = (
+        "variants", "layers", "positions", "changed rows", "questions, 7B, H200", "processes, 7B, H200s",
+        "questions, 7B, H200",
+    )  # fmt: skip
     panels = [[([row[2 * n] for row in grown], [row[2 * n + 1] for row in grown], "")] for n in range(4)]
     panels.append([(sizes, [number(row[3]) for row in batches], "")])
+    panels.append([([row[0] for row in processes], [row[1] for row in processes], "")])
     panels.append([(sizes, [number(row[column]) / 1e3 for row in batches], name) for column, name in PEAKS])
-    figure = make_subplots(2, 3, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.07)
+    units = {0: "forwards", 4: "forwards", 5: "questions/s", 6: "GB"}
+    figure = make_subplots(2, 4, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.07)
     for place, lines in enumerate(panels):
-        at = {"row": place // 3 + 1, "col": place % 3 + 1}
+        at = {"row": place // 4 + 1, "col": place % 4 + 1}
         for (x, y, name), color in zip(lines, ("#0072b2", "#d55e00"), strict=False):
             figure.add_scatter(x=x, y=y, name=name, showlegend=bool(name), line_color=color, mode="lines+markers", **at)
         ticks = {"tickvals": lines[0][0], "ticktext": [f"{value:,.0f}" for value in lines[0][0]]}
         figure.update_xaxes(type="log", **ticks, **at)
-        figure.update_yaxes(
-            rangemode="tozero", title="GB" if place == 5 else "forwards" if place % 3 == 0 else "", **at
-        )
-    legend = {"x": 0.74, "y": 0.36}
+        figure.update_yaxes(rangemode="tozero", title=units.get(place, ""), **at)
+    figure.update_layout(xaxis8_visible=False, yaxis8_visible=False)
+    legend = {"x": 0.77, "y": 0.3}
     return figure.update_layout(template="simple_white", margin={"l": 60, "r": 20, "t": 40, "b": 40}, legend=legend)
 
 
+LOGGED = ("variants", "H200, 256 variants at the last position", "processes")
+"""First columns of the tables that the figure of costs is drawn from."""
 PEAKS = ((5, "plain forward"), (6, "sweep"))
 """Columns of memory in the log's table of sweeps, and what they are of."""
 
@@ -158,7 +165,7 @@ class Logged(Picture):
 
     def blocks(self) -> list[str]:
         """The tables that it is drawn from, as the log has them."""
-        return [str(logged(heading)) for heading in ("variants", "H200, 256 variants at the last position")]
+        return [str(logged(heading)) for heading in LOGGED]
 
     def draw(self) -> Any:
         """Draw it."""
@@ -166,7 +173,7 @@ class Logged(Picture):
 
 
 PICTURES = {
-    "growth": Logged("costs", "growth()", width=960, height=480),
+    "growth": Logged("costs", "growth()", width=1080, height=480),
     "explorer": Explored("explorer", "explorer", width=900, height=884),
     "attention_over_time": Picture(
         "faq", "ma.viz.attention_over_time(attention, clip=questions[0].clip(), layers=[1, 2, 3])", height=380
