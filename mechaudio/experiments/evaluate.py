@@ -205,12 +205,7 @@ def evaluate(
         "batch_size": batch_size or 0,  # 0 is any number
     }
     with RunLog(out, {"run": header, "created": provenance.created, **plan}, len(lists)) as log:
-        for name, given in (("batch_positions", batch_positions), ("batch_size", batch_size)):
-            if given not in (None, log.header[name]):
-                raise ValueError(
-                    f"the run in {str(out)!r} was begun with {name}={log.header[name] or None}, got {given}: leave it "
-                    "out, or give another out="
-                )
+        log.refuse_other_batches(batch_positions, batch_size)
         keys = _ask_all(model, asking, questions, lists, log, strict=strict, workers=workers, progress=progress)
         settings = options | chose | {"n": len(log.known)}
         provenance = replace(provenance, created=log.header["created"], settings=settings)

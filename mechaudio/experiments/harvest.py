@@ -128,11 +128,7 @@ def harvest(
     run = partial(run_header, model, provenance, (tuple(interventions),))
     header = {"run": run, "created": provenance.created, **plan}
     with HarvestLog(out, header) as log:
-        if batch_size not in (None, log.header["batch_size"]):
-            raise ValueError(
-                f"the harvest in {str(out)!r} was begun with batch_size={log.header['batch_size'] or None}, got "
-                f"{batch_size}: leave it out, or give another out="
-            )
+        log.refuse_other_batches(None, batch_size)
         harvester = _Harvester(model, asking, points, settings["positions"], dtype, tuple(interventions), log, strict)
         harvester.run_all(questions, workers, progress)
     return Harvest.load(out)

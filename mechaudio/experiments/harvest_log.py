@@ -76,7 +76,7 @@ class HarvestLog(SharedLog[Harvested]):
         NotADirectoryError: There is a file in the folder's place.
     """
 
-    did, done = "this harvest ran", "run"
+    run, did, done = "the harvest", "this harvest ran", "run"
 
     def __init__(self, folder: str | os.PathLike, header: Mapping[str, Any]):
         self._shards: dict[Path, list[Shard]] = defaultdict(list)

@@ -86,7 +86,8 @@ class SharedLog(Generic[Entry]):
             of the same rank.
     """
 
-    #: What was done before, and could not be done to some questions, in messages.
+    #: What is kept, what it did before, and what could not be done to some questions, in messages.
+    run: ClassVar[str]
     did: ClassVar[str]
     done: ClassVar[str]
 
@@ -112,7 +113,8 @@ class SharedLog(Generic[Entry]):
         """Open the log, if that has not been done.
 
         Raises:
-            ValueError: As for the class; or another process began a run in the folder since this was made.
+            ValueError: As for the class; or another process began a run in the folder since this was made, with other
+                batches where the two share it.
         """
         if self.folder is None or self._file is not None:
             return
@@ -122,7 +124,9 @@ class SharedLog(Generic[Entry]):
             raise ValueError(
                 f"another process began a run in {str(self.folder)!r} meanwhile: wait for it, or give another out="
             )
-        self.header = begun_header(self._first, self.header)
+        given, self.header = self.header, begun_header(self._first, self.header)
+        if self._waits and not self.shared.alone:  # batches may have been cut already
+            self.refuse_other_batches(given["batch_positions"], given["batch_size"])
         begin(self._place, self.header)
         self._file = self._place.open("r+b")
         try:
@@ -136,6 +140,19 @@ class SharedLog(Generic[Entry]):
         except BaseException:
             self.close()
             raise
+
+    def refuse_other_batches(self, batch_positions: int | None, batch_size: int | None) -> None:
+        """Refuse to cut questions into other batches than the run does; None takes the run's.
+
+        Raises:
+            ValueError: They differ; the message says in what.
+        """
+        for name, given in (("batch_size", batch_size), ("batch_positions", batch_positions)):
+            if given not in (None, self.header[name]):
+                raise ValueError(
+                    f"{self.run} in {str(self.folder)!r} was begun with {name}={self.header[name] or None}, got "
+                    f"{given or None}: {'leave it out' if given else 'give that'}, or give another out="
+                )
 
     def _read(self, place: Path, file: BinaryIO) -> None:
         """Read what a log has that is new."""
@@ -219,7 +236,7 @@ class RunLog(SharedLog[Row]):
         NotADirectoryError: If there is a file in the folder's place.
     """
 
-    did, done = "this run asked", "asked"
+    run, did, done = "the run", "this run asked", "asked"
 
     def __init__(self, folder: str | os.PathLike | None, header: Mapping[str, Any], n_variants: int | None = None):
         first = None if folder is None else folder_of_answers(folder) / LOG_NAME

@@ -201,6 +201,25 @@ def test_processes_that_share_a_run_open_it_late_where_all_cut_questions_alike(t
         assert list(first.known) == [0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch_size": 2}, "the run in .* was begun with batch_size=2, got 4: leave it out"),
+        ({"batch_positions": 300}, "was begun with batch_positions=300, got None: give that"),
+    ],
+)
+def test_a_process_that_cut_questions_otherwise_before_it_opens_the_run_is_told(tmp_path, as_process, changes, told):
+    fours = {**HEADER, "run": lambda: HEADER["run"], "batch_positions": 0, "batch_size": 4}
+    as_process(1, 2)
+    with RunLog(tmp_path, fours) as log:
+        as_process(0, 2)
+        with RunLog(tmp_path, fours | changes) as first:
+            first.begin()
+        with pytest.raises(ValueError, match=told):
+            log.begin()
+    assert not (tmp_path / "answers-1.jsonl").exists()
+
+
 def test_a_file_in_the_folders_place_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match=r"a run of ma.evaluate is kept in a folder"):
