@@ -91,7 +91,7 @@ def opened_file(path: str | os.PathLike) -> BufferedIOBase:
         IsADirectoryError: If it is a folder.
         ValueError: If it is a pipe, a socket or a device.
     """
-    name, path = repr(os.fspath(path)), Path(os.fsdecode(path)).expanduser()
+    name, path = repr(os.fspath(path)), Path(os.path.expanduser(os.fsdecode(path)))  # it leaves `~clip.wav` as it is
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that no file can have
         raise IsADirectoryError(f"{name} is a folder: give one sound file")
     if not os.path.exists(path):

@@ -99,7 +99,7 @@ def _file_of(clip: AudioClip) -> tuple[str, ...]:
 
 def _state(path: str | os.PathLike) -> tuple[str, tuple[int, ...]]:
     """A file as it is now."""
-    name = os.path.abspath(os.path.expanduser(path))
+    name = os.path.expanduser(os.fsdecode(path))  # as it is opened: `..` behind a link leads elsewhere
     state = os.stat(name)
     return name, (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
 

@@ -76,7 +76,7 @@ def _stored(question: AudioQuestion, embed: bool, within: Path | None) -> dict[s
     if isinstance(audio, (str, os.PathLike)):
         if not embed:
             return {"bytes": None, "path": os.fspath(audio)}
-        path = Path(audio).expanduser()
+        path = Path(os.path.expanduser(audio))
         if within is not None and not path.resolve().is_relative_to(within.resolve()):
             raise ValueError(
                 f"the recording of {question.id!r}, {os.fspath(audio)!r}, lies outside {os.fspath(within)!r}, which "
