@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -110,9 +110,15 @@ def by_columns(
     columns = repeat(F.pad(groups, (0, width - n_groups)), "batch key width -> batch kv key width", kv=key.shape[1])
     mixed = call.fused(F.pad(query, (0, width - d_head)), F.pad(key, (0, width - d_head)), columns)
     mass = rearrange(mixed[..., :n_groups], "batch query head group -> batch head query group")
-    if query.device.type == "cpu" or call.mask is None or call.mask.dtype != torch.bool:
+    if query.device.type == "cpu" or call.mask is None:
         return mass
-    return mass.masked_fill(~call.mask[..., : key.shape[2]].any(-1, keepdim=True), 0)
+    return mass.masked_fill(see_nothing(call.mask[..., : key.shape[2]]), 0)
+
+
+def see_nothing(mask: Shaped[Tensor, " batch #head #query key"]) -> Bool[Tensor, " batch #head #query 1"]:
+    """Return which rows a mask lets see no key; in a mask of numbers minus infinity hides one, as in `Call.allowed`."""
+    hidden = ~mask if mask.dtype == torch.bool else mask.isneginf()
+    return hidden.all(-1, keepdim=True)
 
 
 def fused_width(width: int, of: Tensor) -> int:

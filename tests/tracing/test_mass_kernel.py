@@ -9,7 +9,7 @@ import torch
 import mechaudio as ma
 from mechaudio.tracing import mass as mass_module
 from mechaudio.tracing.attention_call import Call
-from mechaudio.tracing.mass import KeyGroups, by_columns, mixed_and_mass
+from mechaudio.tracing.mass import KeyGroups, by_columns, mixed_and_mass, see_nothing
 from tests.families import model_inputs, network
 
 #: The device of the kernel; `TRITON_INTERPRET=1` has Triton interpret it on the CPU.
@@ -43,6 +43,16 @@ def some_groups(batch, n, n_groups, device="cuda"):
     marks = torch.rand(batch, n, n_groups, generator=generator) < 0.2
     marks[0, n // 2 :] = False  # prompts have different numbers of keys
     return KeyGroups(marks.to(device))
+
+
+@pytest.mark.parametrize("hides", [None, -torch.inf, torch.finfo(torch.bfloat16).min])
+def test_rows_see_nothing_where_a_call_allows_no_key(hides):
+    mask = causal_mask(2, 6, 3, "cpu")
+    if hides is not None:
+        mask = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, hides)
+    allowed = call_of(mask).allowed(torch.arange(6).expand(2, -1), 6, 6)
+    assert torch.equal(see_nothing(mask), ~allowed.any(-1, keepdim=True))
+    assert see_nothing(mask).sum() == (0 if hides not in (None, -torch.inf) else 3)
 
 
 @gpu
