@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import threading
 import time
 import warnings
 from collections import deque
@@ -51,6 +52,8 @@ LARGE = 1 << 20
 """Bytes from which on a tensor goes through shared memory; a smaller one is as fast through a pipe."""
 SHARED_MEMORY = "/dev/shm"
 """The folder in which Linux keeps it."""
+_LOOK = 1.0
+"""Seconds between two looks of a worker at whether the process that began it is there."""
 
 
 def workers_for(model: AudioLM, workers: int) -> int:
@@ -211,7 +214,10 @@ class Ahead(Generic[Item, Made]):
                 taken.append(item)
                 yield _sendable(item)
 
+        parent = os.getpid()
+
         def begin(_: int) -> None:
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
             self.first()
 
         tokenizer, device = getattr(self.model.processor, "tokenizer", None), input_device(self.model.network)
@@ -250,6 +256,16 @@ class Ahead(Generic[Item, Made]):
         for message, category, file, line in warned:
             warnings.warn_explicit(message, category, file, line) if file else warn(message)
         return value
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when the process that began it was killed.
+
+    It would wait for ever for somebody to read what it has made, and hold memory, of a GPU too, that it was begun with.
+    """
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 def _until_failed(items: Iterable[Item], failed: list[Exception]) -> Iterator[Item]:

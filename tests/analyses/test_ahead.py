@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import select
 import signal
 import time
 import warnings
@@ -251,6 +252,21 @@ def test_a_worker_that_is_killed_ends_the_run_with_advice(toy, asked):
     with pytest.raises(RuntimeError, match=r"ended from outside .*workers=0, take less"):
         list(by_two(toy, make)(pairs_of(asked)))
     assert not multiprocessing.active_children()
+
+
+def test_workers_of_a_process_that_is_killed_end_with_it(toy, monkeypatch):
+    monkeypatch.setattr(ahead, "_LOOK", 0.05)
+    ended, held = os.pipe()
+    if not (child := os.fork()):
+        os.close(ended)
+        for _ in Ahead(toy, lambda _: bytes(1 << 20), 1)([0, 1, 2, 3]):  # more than a pipe takes
+            time.sleep(0.2)  # until the next one waits to be read
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.close(held)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    with os.fdopen(ended, "rb") as file:
+        assert select.select([file], [], [], 20)[0], "a worker still holds the other end"
+        assert file.read() == b""
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
