@@ -101,7 +101,8 @@ def _state(path: str | os.PathLike) -> tuple[str, tuple[int, ...]]:
     """A file as it is now."""
     name = os.path.expanduser(os.fsdecode(path))  # as it is opened: `..` behind a link leads elsewhere
     state = os.stat(name)
-    return name, (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
+    # An inode is given to another file once this one is gone, and times of writing are copied with files.
+    return name, (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_mtime_ns, state.st_size)
 
 
 def _of_samples(waveform: np.ndarray, sample_rate: int) -> str:

@@ -37,3 +37,15 @@ def test_a_name_is_looked_up_anew_where_another_file_stands_there(names, tmp_pat
     far = contents("clip.wav")
     os.replace(tmp_path / "near" / "clip.wav", "clip.wav")
     assert contents("clip.wav") == near != far
+
+
+@pytest.mark.usefixtures("names")
+def test_a_file_that_was_written_over_in_its_size_and_time_is_another():
+    os.utime("clip.wav", (1, 1))
+    before, changed = contents("clip.wav"), os.stat("clip.wav").st_ctime_ns
+    with open("clip.wav", "r+") as file:
+        file.write("fare")
+    os.utime("clip.wav", (1, 1))
+    while os.stat("clip.wav").st_ctime_ns == changed:  # a clock of the system ticks every few milliseconds
+        os.utime("clip.wav", (1, 1))
+    assert contents("clip.wav") != before
