@@ -196,7 +196,8 @@ class Work(Generic[Unit]):
         try:
             for unit, *made in ahead:
                 try:
-                    if not self._is_done(unit):  # by a process that gave it back before this one could read its log
+                    # Another process may have given it back done before this one could read its log.
+                    if self._shared.alone or not self._is_done(unit):
                         self._do(unit, *made)
                 finally:
                     self._shared.let_go(self._number(unit))
