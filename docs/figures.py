@@ -140,7 +140,8 @@ def growth() -> go.Figure:
     panels.append([([row[0] for row in processes], [row[1] for row in processes], "")])
     panels.append([(sizes, [number(row[column]) / 1e3 for row in batches], name) for column, name in PEAKS])
     units = {0: "forwards", 4: "forwards", 5: "questions/s", 6: "GB"}
-    figure = make_subplots(2, 4, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.07)
+    cells = [[{}, {}, {}, {}], [{}, {}, {}, None]]  # the legend stands in the last
+    figure = make_subplots(2, 4, specs=cells, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.07)
     for place, lines in enumerate(panels):
         at = {"row": place // 4 + 1, "col": place % 4 + 1}
         for (x, y, name), color in zip(lines, ("#0072b2", "#d55e00"), strict=False):
@@ -148,7 +149,6 @@ def growth() -> go.Figure:
         ticks = {"tickvals": lines[0][0], "ticktext": [f"{value:,.0f}" for value in lines[0][0]]}
         figure.update_xaxes(type="log", **ticks, **at)
         figure.update_yaxes(rangemode="tozero", title=units.get(place, ""), **at)
-    figure.update_layout(xaxis8_visible=False, yaxis8_visible=False)
     legend = {"x": 0.77, "y": 0.3}
     return figure.update_layout(template="simple_white", margin={"l": 60, "r": 20, "t": 40, "b": 40}, legend=legend)
 
