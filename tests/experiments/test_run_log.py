@@ -165,9 +165,8 @@ def test_a_run_that_another_process_began_meanwhile_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path, monkeypatch, processes):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", str(processes))
+def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path, monkeypatch, as_process, processes):
+    as_process(0, processes)
     working = []
 
     def digested(model):
@@ -181,13 +180,12 @@ def test_weights_are_digested_while_workers_make_the_first_prompts(toy, tmp_path
     assert working == [0, 1]
 
 
-def test_processes_that_share_a_run_open_it_late_where_all_cut_questions_alike(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def test_processes_that_share_a_run_open_it_late_where_all_cut_questions_alike(tmp_path, as_process):
     late = {**HEADER, "run": lambda: HEADER["run"]}
     fours = {**late, "batch_positions": 0, "batch_size": 4}
 
     def opened(rank, header):
-        monkeypatch.setenv("RANK", str(rank))
+        as_process(rank, 2)
         return RunLog(tmp_path / str(header["batch_positions"]), header)
 
     with opened(0, late):  # whoever comes first says what fits
