@@ -261,7 +261,7 @@ class Ahead(Generic[Item, Made]):
 def _end_with(parent: int) -> None:
     """End this worker when the process that began it was killed.
 
-    It would wait for ever for somebody to read what it has made, and hold memory, of a GPU too, that it was begun with.
+    It would wait for ever for somebody to read what it has made, and hold the memory that it was begun with.
     """
     while os.getppid() == parent:
         time.sleep(_LOOK)

@@ -134,7 +134,8 @@ class SharedLog(Generic[Entry]):
             self._read(self._place, self._file)
             self._file.truncate(self._own.end)
             self._file.seek(self._own.end)
-            self.shared = self.shared if self._waits else Shared(self.folder)
+            if not self._waits:
+                self.shared = Shared(self.folder)
             self.refresh()
             self._check_all()
         except BaseException:
