@@ -162,7 +162,8 @@ def _through_template(
     # Where a processor says what it writes for a clip, the line breaks around it may melt into the text's.
     written = getattr(processor, "full_audio_sequence", processor.audio_token)
     between = [part.replace(processor.audio_token, written) for part in between]
-    split = tokenizer(_interleaved(between, words), return_offsets_mapping=True)
+    prompt = _interleaved(between, words)
+    split = tokenizer(prompt, return_offsets_mapping=True)
     placeholder = tokenizer.convert_tokens_to_ids(processor.audio_token)
     if len(clips) > 1:
         spoken = [transcripts[number : number + 1] for number in range(len(clips))]
@@ -177,11 +178,10 @@ def _through_template(
         grown = next(stands_for) if token == placeholder else (token,)
         ids += grown
         offsets += [None] * len(grown) if token == placeholder else [inside(*span)]
-    prompt = _interleaved(between, words)
     if adapter.answer == "apart":
         prompt, choice_ids = "", tuple(_alone(tokenizer, letter) for letter in letters)
     else:
-        choice_ids = tuple(continuation(tokenizer, prompt, letter)[0] for letter in letters)
+        choice_ids = tuple(continuation(tokenizer, prompt, letter, split["input_ids"])[0] for letter in letters)
     return EncodedPrompt(tuple(ids), tuple(offsets), tuple(sounds), choice_ids, prompt)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def continuation(tokenizer: Any, written: str | None, words: str) -> tuple[int, ...]:
+def continuation(tokenizer: Any, written: str | None, words: str, ids: list[int] | None = None) -> tuple[int, ...]:
     """The tokens of a text that stands right behind a prompt.
 
     Args:
@@ -13,13 +13,14 @@ def continuation(tokenizer: Any, written: str | None, words: str) -> tuple[int, 
         written: The prompt as the chat template writes it; blank where training tokenised answers apart from it; None
             for Mistral's tokenizer, which writes tokens itself.
         words: The text.
+        ids: The prompt's tokens, where they are known already.
 
     Raises:
         ValueError: The text melts into the end of the prompt.
     """
     if written is None:
         return _answered(tokenizer, words)
-    ids = tokenizer(written)["input_ids"]
+    ids = tokenizer(written)["input_ids"] if ids is None else ids
     longer = tokenizer(written + words)["input_ids"]
     if longer[: len(ids)] != ids or len(longer) == len(ids):
         raise ValueError(
