@@ -68,13 +68,13 @@ def test_tokens_are_merged_alike_over_several_devices(mode):
     net, clips = copy.deepcopy(network("timeaudio")), long_clips()
     net.config.merging = mode
     with torch.no_grad():
-        want, made = net.merging_of(**clips), torch.cat(net.hear(**clips))
+        given = {"audio_merging": net.merging_of(**clips)}  # of each clip alone, where `hear` reads all of them at once
+        made, told = (torch.cat(net.hear(**clips, **each)) for each in ({}, given))
         with spread(net):
-            placed = on("cpu:1", clips)
-            assert torch.equal(net.merging_of(**placed).content, want)
+            placed, given_placed = on("cpu:1", clips), on("cpu:1", given)
+            assert torch.equal(net.merging_of(**placed).content, given["audio_merging"])
             assert torch.equal(torch.cat(net.hear(**placed)).content, made)
-            given = on("cpu:1", {"audio_merging": want})
-            assert torch.equal(torch.cat(net.hear(**placed, **given)).content, made)
+            assert torch.equal(torch.cat(net.hear(**placed, **given_placed)).content, told)
 
 
 @pytest.mark.parametrize("family", OWN)
