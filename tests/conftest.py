@@ -102,14 +102,14 @@ def tab(chromium):
     return chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def toy():
     import mechaudio as ma  # here, where plugins let its types be checked
 
     return ma.load("toy", prove=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny():
     import mechaudio as ma
 
