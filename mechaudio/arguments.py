@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
+from pathlib import Path
 from typing import Any, Literal, SupportsIndex, TypeVar, get_args, get_origin, no_type_check
 
 import numpy as np
@@ -83,11 +84,18 @@ def checks_arguments(function: Function) -> Function:
             parameter = signature.parameters[name]
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
                 continue
-            absent = value is None and parameter.default == ()  # none of them, then
-            given.arguments[name] = () if absent else check(name, value, evaluated(function, name))
+            kind, absent = evaluated(function, name), value is None and parameter.default == ()  # none of them, then
+            held: Any = () if absent else check(name, value, kind)
+            given.arguments[name] = followed_home(held) if _is_path(held, kind) else held
         return function(*given.args, **given.kwargs)
 
     return run  # type: ignore[return-value]
+
+
+def followed_home(path: str | os.PathLike) -> str | Path:
+    """A path with the user's folder in the place of its `~`; a name such as `~clip.wav` stays as it is."""
+    followed = os.path.expanduser(path)
+    return followed if isinstance(path, str) else Path(followed)
 
 
 def names_arguments(function: Function) -> Function:
@@ -220,12 +228,18 @@ def check(name: str, given: Any, kind: Any) -> Any:
             raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}; got {shown(value)}")
         came = _misfit(value, kind) or _described(given)
         raise TypeError(f"{what} takes {in_words(kind)}; got {came}{_advice(value, kind)}")
-    if isinstance(value, str) and not value.strip() and any(issubclass(cls, os.PathLike) for cls in classes_in(kind)):
+    if isinstance(value, str) and not value.strip() and _is_path(value, kind):
         raise ValueError(f"{what} is empty, which would be the current folder: name a file or folder; got {value!r}")
     lowest = LOWEST.get(name)
     if lowest is not None and any(number < lowest for number in _numbers_in(value)):
         raise ValueError(f"{what} must be at least {lowest}, got {shown(value)}")
     return value
+
+
+@no_type_check
+def _is_path(value: Any, kind: Any) -> bool:
+    """Whether a value is a path, as text or not, where a kind takes paths."""
+    return isinstance(value, (str, os.PathLike)) and any(issubclass(cls, os.PathLike) for cls in classes_in(kind))
 
 
 def _choices(kind: Any) -> list[Any]:

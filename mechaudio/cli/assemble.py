@@ -4,12 +4,11 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from mechaudio.arguments import n_of
 from mechaudio.cli.mistakes import telling
-from mechaudio.cli.options import DTYPES, add_verb, folder
+from mechaudio.cli.options import DTYPES, add_verb, folder, path
 from mechaudio.cli.outcome import Outcome
 
 ABOUT = (
@@ -49,11 +48,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
         ),
     )
     verb.add_argument("family", choices=tuple(_PARTS), help="which network")
-    verb.add_argument("--llama", type=Path, metavar="FOLDER", help="the decoder: Vicuna, for DeSTA Llama 3.1")
-    verb.add_argument("--whisper", type=Path, metavar="FOLDER", help="whisper-large-v2, for DeSTA v3; Kimi holds it")
-    verb.add_argument("--beats", type=Path, metavar="FILE", help="BEATs' .pt file")
-    verb.add_argument("--checkpoint", type=Path, metavar="PATH", help="the release's .pth file, or its folder")
-    verb.add_argument("--speech-tokenizer", type=Path, metavar="FOLDER", help="glm-4-voice-tokenizer, for Kimi")
+    verb.add_argument("--llama", type=path, metavar="FOLDER", help="the decoder: Vicuna, for DeSTA Llama 3.1")
+    verb.add_argument("--whisper", type=path, metavar="FOLDER", help="whisper-large-v2, for DeSTA v3; Kimi holds it")
+    verb.add_argument("--beats", type=path, metavar="FILE", help="BEATs' .pt file")
+    verb.add_argument("--checkpoint", type=path, metavar="PATH", help="the release's .pth file, or its folder")
+    verb.add_argument("--speech-tokenizer", type=path, metavar="FOLDER", help="glm-4-voice-tokenizer, for Kimi")
     verb.add_argument("--audio-branch", action="store_true", default=None, help="keep the branch of Kimi that speaks")
     verb.add_argument("--out", type=folder, required=True, metavar="FOLDER", help="a new folder")
     verb.add_argument(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mechaudio.arguments import followed_home
+
 MOST = 1_000_000
 """Largest number of anything that is counted, such as questions or tokens."""
 LARGEST_SEED = 2**63 - 1
@@ -14,11 +16,16 @@ DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
 HELP_WIDTH = 79
 
 
+def path(text: str) -> Path:
+    """Read a path from the command line, and a `~` that the shell left, as in `--out=~/runs`."""
+    return Path(followed_home(text))
+
+
 def folder(text: str) -> Path:
     """Read a folder to write to from the command line."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: name a folder")
-    return Path(text)
+    return path(text)
 
 
 def at_least(lowest: int, most: int = MOST) -> Callable[[str], int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mechaudio.cli.mistakes import UserMistakeError
-from mechaudio.cli.options import LARGEST_SEED, add_model, at_least
+from mechaudio.cli.options import LARGEST_SEED, add_model, at_least, path
 from mechaudio.cli.outcome import tell
 from mechaudio.data import QUESTIONS as CORPORA
 from mechaudio.question import AudioQuestion
@@ -62,7 +62,7 @@ def source(text: str) -> Source:
     name, _, where = text.partition(":")
     if name in CORPORA or (name in MADE and not where):
         return Source(name, where)
-    if (Path(text).expanduser() / "manifest.json").is_file():
+    if (path(text) / "manifest.json").is_file():
         return Source("temporal", text)
     raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {DATA_HELP})")
 
@@ -80,7 +80,7 @@ def add_source(verb: argparse.ArgumentParser, *, fewest: int, n: int | None = No
         metavar="NAME",
         help=f"which questions: {DATA_HELP} (default: soundscapes; of the toy, toy)",
     )
-    verb.add_argument("--audio", type=Path, metavar="DIR", help="the folder of a corpus's recordings")
+    verb.add_argument("--audio", type=path, metavar="DIR", help="the folder of a corpus's recordings")
     usual = f"{n_made} of those that are made, or all" if n is None else n
     verb.add_argument("--n", type=at_least(fewest), default=n, help=f"how many, the first ones (default: {usual})")
     verb.add_argument(

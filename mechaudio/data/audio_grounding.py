@@ -52,7 +52,7 @@ def load(
     """
     if split not in SPLITS:
         raise ValueError(f"split is one of {', '.join(SPLITS)}, got {split!r}")
-    file, problems = Path(path).expanduser(), Problems(strict)
+    file, problems = Path(path), Problems(strict)
     file = file / split / "label.json" if file.is_dir() else file
     table = read_table(file, problems)
     table.need(["audiocap_id", "audio_id", "tokens", "phrases"], "version 2 is read, Zenodo record 7269161")

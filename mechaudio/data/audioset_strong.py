@@ -61,11 +61,11 @@ def load(
     """
     if split not in SPLITS:
         raise ValueError(f"split is one of {', '.join(SPLITS)}, got {split!r}")
-    file, problems = Path(path).expanduser(), Problems(strict)
+    file, problems = Path(path), Problems(strict)
     file = file / SPLITS[split] if file.is_dir() else file
     table = read_table(file, problems)
     table.need(COLUMNS)
-    label_names = _names(Path(names).expanduser() if names else file.parent / NAMES, problems)
+    label_names = _names(Path(names) if names else file.parent / NAMES, problems)
     segments: dict[str, list[tuple[Any, Any, Any]]] = defaultdict(list)
     for number, row in enumerate(table.rows, start=1):
         segment, label = row.get("segment_id"), row.get("label")

@@ -53,7 +53,7 @@ def load(
         FileNotFoundError: If a file is not there, or `audio` is given and none of the recordings is there.
         ValueError: For a file of another shape, a subset that is not known, or, if `strict`, at the first problem.
     """
-    file = _file(Path(path).expanduser(), subset)
+    file = _file(Path(path), subset)
     subset = subset or file.name.partition("_")[0]
     if subset not in SUBSETS:
         raise ValueError(f"{os.fspath(file)!r} is of no known subset: give subset=, one of {', '.join(SUBSETS)}")

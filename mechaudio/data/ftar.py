@@ -73,7 +73,7 @@ def load(
             recordings is there.
         ValueError: For a file of another shape, or, if `strict`, at the first problem.
     """
-    path, problems = Path(source).expanduser(), Problems(strict)
+    path, problems = Path(source), Problems(strict)
     if not path.exists():
         raise FileNotFoundError(
             f"there is no file or folder {os.fspath(source)!r}: name one that holds FTAR's files; "
@@ -150,7 +150,7 @@ def save(questions: Sequence[AudioQuestion], folder: str | os.PathLike) -> Path:
     """
     if not len(questions):
         raise ValueError("there is no question to write")
-    directory = Path(folder).expanduser()
+    directory = Path(folder)
     places = [
         (as_file_name(str(question.meta.get("split", "train"))), as_file_name(str(question.meta.get("task", "other"))))
         for question in questions

@@ -52,7 +52,7 @@ def load(
         FileNotFoundError: If a file is not there, or `audio` is given and none of the recordings is there.
         ValueError: For a file without its columns, or, if `strict`, at the first problem.
     """
-    folder, problems = Path(path).expanduser(), Problems(strict)
+    folder, problems = Path(path), Problems(strict)
     strong = read_table(_file(folder, "annotations_strong.csv"), problems)
     strong.need(STRONG)
     wanted = None if split is None else _split(folder, split, problems)

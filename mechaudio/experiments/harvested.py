@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments, followed_home, n_of
 from mechaudio.experiments.harvest_log import LOG_NAME, Harvested, Shard, read_logs, refuse_damaged
 from mechaudio.kinds import MaybeNone
 from mechaudio.provenance import Provenance
@@ -53,7 +53,7 @@ class Harvest(Shown):
     """
 
     def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
+        self.folder = Path(followed_home(folder))
         log = self.folder / LOG_NAME
         if not log.is_file():
             raise FileNotFoundError(f"there is no harvest in {os.fspath(folder)!r}: ma.harvest(..., out=) writes one")

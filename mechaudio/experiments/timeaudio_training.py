@@ -125,7 +125,7 @@ def train(
             "digest": _named([digest(question, sound=False) for question in questions]),  # without the bytes of files
             "lora_put_in": lora_is_new,
         }
-        folder = folder_of_run(Path(out).expanduser(), "a run of training", log=STATE)
+        folder = folder_of_run(Path(out), "a run of training", log=STATE)
         trainer = Trainer(model, questions, settings, groups, written_as, size, n_steps, seed, PartialState())
         recorded["network"] = _named(weight_digests(model.network, without=trainer.named))
         with trainer.as_in_training():
@@ -205,7 +205,7 @@ def load_trained(model: AudioLM, folder: str | os.PathLike) -> AudioLM:
     Warns:
         UserWarning: The weights beside the trained ones are others.
     """
-    directory = Path(folder).expanduser()
+    directory = Path(folder)
     if not (directory / _TRAINED).is_file():
         raise FileNotFoundError(
             f"there is no {_TRAINED} in {os.fspath(folder)!r}: train(out=FOLDER) writes it at its end"

@@ -216,7 +216,7 @@ def load(source: str | os.PathLike, *, revision: str | None = None) -> Benchmark
         FileNotFoundError: If there is none.
         ValueError: If its files do not belong together, or were written by a newer version.
     """
-    folder, problems = Path(source).expanduser(), Problems(strict=True)
+    folder, problems = Path(source), Problems(strict=True)
     if (folder / MANIFEST).is_file():
         manifest, listing = read_json(folder / MANIFEST), folder / MANIFEST
         _check(manifest, listing)

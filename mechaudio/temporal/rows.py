@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mechaudio.arguments import followed_home
 from mechaudio.audio.events import Event
 from mechaudio.audio.stored import StoredClip, duration_of
 from mechaudio.data.tables import Table
@@ -76,7 +77,7 @@ def _stored(question: AudioQuestion, embed: bool, within: Path | None) -> dict[s
     if isinstance(audio, (str, os.PathLike)):
         if not embed:
             return {"bytes": None, "path": os.fspath(audio)}
-        path = Path(os.path.expanduser(audio))
+        path = Path(followed_home(audio))
         if within is not None and not path.resolve().is_relative_to(within.resolve()):
             raise ValueError(
                 f"the recording of {question.id!r}, {os.fspath(audio)!r}, lies outside {os.fspath(within)!r}, which "
