@@ -20,7 +20,8 @@ def continuation(tokenizer: Any, written: str | None, words: str, ids: list[int]
     """
     if written is None:
         return _answered(tokenizer, words)
-    ids = tokenizer(written)["input_ids"] if ids is None else ids
+    if ids is None:
+        ids = list[int](tokenizer(written)["input_ids"])
     longer = tokenizer(written + words)["input_ids"]
     if longer[: len(ids)] != ids or len(longer) == len(ids):
         raise ValueError(
