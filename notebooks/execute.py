@@ -1,4 +1,4 @@
-"""Execute notebooks one after the other, each in a kernel of its own.
+"""Execute notebooks, as many at once as there are cores, each in a kernel of its own.
 
 python notebooks/execute.py notebooks/*.ipynb                  # leaves what they give in build/notebooks
 
@@ -17,6 +17,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+import joblib
 import nbformat
 import pandas as pd
 import torch
@@ -28,7 +29,8 @@ import mechaudio as ma
 
 OUT = Path("build/notebooks")
 FORKS = sys.platform == "linux"
-N_THREADS = torch.get_num_threads()
+AT_ONCE = min(8, joblib.cpu_count())  # each takes a gigabyte or two
+N_THREADS = max(1, torch.get_num_threads() // AT_ONCE)
 
 
 class Kernel(ForkProcess):
@@ -82,6 +84,23 @@ def import_library() -> None:
     ma.load("tiny", prove=False)
 
 
+async def execute(path: Path, free: asyncio.Semaphore) -> None:
+    """Execute a notebook in its folder once there is room for it, and write it with its outputs."""
+    async with free:
+        sys.stdout.write(f"Executing {path}\n")
+        sys.stdout.flush()
+        notebook = nbformat.read(path, 4)
+        client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}})
+        await client.async_execute()
+        nbformat.write(notebook, OUT / path.name)
+
+
+async def execute_all(paths: list[str]) -> None:
+    """Execute notebooks, as many at once as there are cores."""
+    free = asyncio.Semaphore(AT_ONCE)
+    await asyncio.gather(*(execute(Path(path), free) for path in paths))
+
+
 def main(paths: list[str]) -> int:
     """Execute each notebook in its folder, and write it with its outputs."""
     if FORKS:
@@ -90,12 +109,7 @@ def main(paths: list[str]) -> int:
         factory.provisioners["forked"] = EntryPoint("forked", f"{__name__}:Forked", factory.GROUP_NAME)
         factory.default_provisioner_name = "forked"
     OUT.mkdir(parents=True, exist_ok=True)
-    for path in map(Path, paths):
-        sys.stdout.write(f"Executing {path}\n")
-        sys.stdout.flush()
-        notebook = nbformat.read(path, 4)
-        NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}}).execute()
-        nbformat.write(notebook, OUT / path.name)
+    asyncio.run(execute_all(paths))
     return 0
 
 
