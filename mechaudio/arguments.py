@@ -85,17 +85,27 @@ def checks_arguments(function: Function) -> Function:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
                 continue
             kind, absent = evaluated(function, name), value is None and parameter.default == ()  # none of them, then
-            held: Any = () if absent else check(name, value, kind)
-            given.arguments[name] = followed_home(held) if _is_path(held, kind) else held
+            given.arguments[name] = () if absent else argument(name, value, kind)
         return function(*given.args, **given.kwargs)
 
     return run  # type: ignore[return-value]
 
 
 def followed_home(path: str | os.PathLike) -> str | Path:
-    """A path with the user's folder in the place of its `~`; a name such as `~clip.wav` stays as it is."""
-    followed = os.path.expanduser(path)
+    """A path with the user's folder in the place of its `~`; a name such as `~clip.wav` stays as it is.
+
+    What is called `~` in a folder (`./~/clip.wav`) is given its whole path, as `Path` leaves out the folder before it.
+    """
+    text = os.fspath(path)
+    here = not text.startswith("~") and str(Path(text)).startswith("~")
+    followed = os.path.abspath(text) if here else os.path.expanduser(text)
     return followed if isinstance(path, str) else Path(followed)
+
+
+def argument(name: str, given: Any, kind: Any) -> Any:
+    """A value as `check` gives it, and refuses it; a path is followed home."""
+    value = check(name, given, kind)
+    return followed_home(value) if _is_path(value, kind) else value
 
 
 def names_arguments(function: Function) -> Function:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mechaudio.arguments import checks_arguments, n_of
+from mechaudio.arguments import checks_arguments, followed_home, n_of
 from mechaudio.audio.stored import opened
 from mechaudio.data.annotated import SLACK, seconds
 from mechaudio.data.asked import id_of
@@ -191,7 +191,7 @@ def _written(recording: Any, folder: Path, number: int) -> str:
     """Put a recording into a folder, and give its name there."""
     if isinstance(recording, (str, os.PathLike)):
         name = f"{number:06d}{Path(recording).suffix.lower()}"
-        shutil.copyfile(recording, folder / name)
+        shutil.copyfile(followed_home(recording), folder / name)
     else:
         name = f"{number:06d}.wav"
         opened(recording).save(folder / name)

@@ -18,7 +18,7 @@ from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from mechaudio.arguments import check, checks_arguments
+from mechaudio.arguments import argument, check, checks_arguments
 from mechaudio.models.adapter import Adapter
 from mechaudio.models.keywords import refuse_unknown
 from mechaudio.models.network import Network
@@ -186,8 +186,8 @@ def _sorted_options(
         if option in _INSTEAD:
             raise TypeError(f"ma.load takes no {option}=: {_INSTEAD[option]}")
         refuse_unknown("ma.load", option, (*_LOAD, *_HUB_OPTIONS, *_NETWORK_OPTIONS))
-    hub = {name: check(name, given[name], kind) for name, kind in _HUB_OPTIONS.items() if name in given}
-    network = {name: check(name, given[name], kind) for name, kind in _NETWORK_OPTIONS.items() if name in given}
+    hub = {name: argument(name, given[name], kind) for name, kind in _HUB_OPTIONS.items() if name in given}
+    network = {name: argument(name, given[name], kind) for name, kind in _NETWORK_OPTIONS.items() if name in given}
     return dtype, hub, network
 
 

@@ -1,7 +1,9 @@
 """A path that begins with `~` is the user's, wherever files are read or written, and no folder is called so."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mechaudio as ma
@@ -32,6 +34,31 @@ def test_what_is_written_there_is_read_from_there(home, toy, asked):
     assert len(ma.Harvest.load("~/harvest")) == len(ma.Harvest(home / "harvest"))
     ma.AudioClip([0.5], 16_000).save("~/clip.wav")
     assert ma.AudioClip.load(Path("~/clip.wav")).duration == ma.AudioClip.load(home / "clip.wav").duration
+
+
+def test_what_is_called_so_in_a_folder_is_meant_where_it_is_written_so(home, toy, tmp_path):
+    work = tmp_path / "work"
+    (work / "~").mkdir(parents=True)
+    ma.AudioClip([0.5], 16_000).save(work / "~" / "clip.wav")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(work)
+        assert ma.AudioClip.load("./~/clip.wav").duration == ma.AudioClip.load(work / "~/clip.wav").duration
+        settings = ma.experiments.MataSettings(alphas=(2.0,), n_measured=2, generate=False)
+        asked = ma.data.toy_questions.questions(8, seed=0)
+        ma.experiments.mata_study(toy, asked, settings=settings, out="./~/mata", progress=False)
+    assert (work / "~" / "mata" / "result.json").is_file()
+    assert (work / "~" / "mata" / "listens").is_dir()
+    assert list(home.iterdir()) == []
+
+
+def test_options_and_clips_of_questions_too(home):
+    (home / "model.bin").write_bytes(b"no model")
+    with pytest.raises(ValueError, match="it has 8 bytes"):
+        ma.load("small", whisper="~/model.bin")
+    ma.AudioClip(0.1 * np.ones(16_000), 16_000).save(home / "clip.wav")
+    asked = ma.data.ftar.build([replace(clip, audio="~/clip.wav") for clip in ma.data.soundscapes.clips(6, seed=0)])
+    ma.data.ftar.save(asked, "~/ftar")
+    assert any((home / "ftar" / "audio").iterdir())
 
 
 def test_benchmarks_too(home):

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.assembling import (
     Assembled,
     Parts,
@@ -39,6 +40,7 @@ _PLACES: dict[str, dict[str, str | None]] = {
 _WORKED_OUT = re.compile(r"rotary_emb\.inv_freq$")
 
 
+@checks_arguments
 def assemble(
     *,
     llama: str | Path,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.assembling import (
     Assembled,
     Parts,
@@ -35,6 +36,7 @@ _NO_USE_OF_WHISPER = ("model.decoder.", "decoder.", "proj_out.")
 _UNUSED = re.compile(r"^audio_tokenizer\.(ema_count|ema_weight|embed_positions2\.weight)$|rotary_emb\.inv_freq$")
 
 
+@checks_arguments
 def assemble(
     *,
     checkpoint: str | Path,

@@ -15,6 +15,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from mechaudio.arguments import checks_arguments
 from mechaudio.models.assembling import (
     Assembled,
     Parts,
@@ -65,6 +66,7 @@ _WORKED_OUT = re.compile(
 )
 
 
+@checks_arguments
 def assemble(
     family: Family,
     *,

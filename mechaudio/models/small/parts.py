@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from mechaudio.arguments import n_of
+from mechaudio.arguments import followed_home, n_of
 from mechaudio.reading import digest_of_file
 
 
@@ -79,7 +79,7 @@ def located(part: Part, given: str | os.PathLike | None = None) -> Path:
         ValueError: The file is another one than the model was trained with.
     """
     if given is not None:
-        path = Path(given)
+        path = Path(followed_home(given))
         if not path.is_file():
             raise FileNotFoundError(f"{part.name}={os.fspath(given)!r} is no file: give the path of {part.file}")
         return _checked(part, path)
