@@ -103,7 +103,7 @@ def followed_home(path: str | os.PathLike) -> str | Path:
 
 
 def argument(name: str, given: Any, kind: Any) -> Any:
-    """A value as `check` gives it, and refuses it; a path is followed home."""
+    """A value as `check` gives or refuses it; a path is followed home."""
     value = check(name, given, kind)
     return followed_home(value) if _is_path(value, kind) else value
 
