@@ -84,28 +84,30 @@ def checks_arguments(function: Function) -> Function:
             parameter = signature.parameters[name]
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
                 continue
-            kind, absent = evaluated(function, name), value is None and parameter.default == ()  # none of them, then
-            given.arguments[name] = () if absent else argument(name, value, kind)
+            absent = value is None and parameter.default == ()  # none of them, then
+            given.arguments[name] = () if absent else argument(name, value, evaluated(function, name))
         return function(*given.args, **given.kwargs)
 
     return run  # type: ignore[return-value]
 
 
-def followed_home(path: str | os.PathLike) -> str | Path:
-    """A path with the user's folder in the place of its `~`; a name such as `~clip.wav` stays as it is.
+def followed_home(path: str | os.PathLike) -> str:
+    """Put the user's folder in the place of a path's `~`; a name such as `~clip.wav` stays as it is.
 
     What is called `~` in a folder (`./~/clip.wav`) is given its whole path, as `Path` leaves out the folder before it.
     """
     text = os.fspath(path)
     here = not text.startswith("~") and str(Path(text)).startswith("~")
-    followed = os.path.abspath(text) if here else os.path.expanduser(text)
-    return followed if isinstance(path, str) else Path(followed)
+    return os.path.join(os.getcwd(), text) if here else os.path.expanduser(text)
 
 
 def argument(name: str, given: Any, kind: Any) -> Any:
-    """A value as `check` gives or refuses it; a path is followed home."""
+    """Check a value as `check` does, and follow a path home."""
     value = check(name, given, kind)
-    return followed_home(value) if _is_path(value, kind) else value
+    if not _is_path(value, kind):
+        return value
+    followed = followed_home(value)
+    return followed if isinstance(value, str) else Path(followed)
 
 
 def names_arguments(function: Function) -> Function:
@@ -248,7 +250,7 @@ def check(name: str, given: Any, kind: Any) -> Any:
 
 @no_type_check
 def _is_path(value: Any, kind: Any) -> bool:
-    """Whether a value is a path, as text or not, where a kind takes paths."""
+    """Tell whether a value is a path, as text or not, where a kind takes paths."""
     return isinstance(value, (str, os.PathLike)) and any(issubclass(cls, os.PathLike) for cls in classes_in(kind))
 
 

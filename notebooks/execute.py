@@ -29,7 +29,7 @@ import mechaudio as ma
 
 OUT = Path("build/notebooks")
 FORKS = sys.platform == "linux"
-AT_ONCE = min(8, joblib.cpu_count())  # each takes a gigabyte or two
+AT_ONCE = min(8, joblib.cpu_count(), len(sys.argv[1:]) or 1)  # each takes a gigabyte or two
 N_THREADS = max(1, torch.get_num_threads() // AT_ONCE)
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
+from mechaudio.arguments import followed_home
 from mechaudio.audio.containers import chunk_damage, ogg_damage
 from mechaudio.audio.media import decode_media, media_duration
 from mechaudio.notices import warn, withheld
@@ -91,7 +92,7 @@ def opened_file(path: str | os.PathLike) -> BufferedIOBase:
         IsADirectoryError: If it is a folder.
         ValueError: If it is a pipe, a socket or a device.
     """
-    name, path = repr(os.fspath(path)), Path(os.path.expanduser(os.fsdecode(path)))  # it leaves `~clip.wav` as it is
+    name, path = repr(os.fspath(path)), Path(followed_home(os.fsdecode(path)))
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that no file can have
         raise IsADirectoryError(f"{name} is a folder: give one sound file")
     if not os.path.exists(path):

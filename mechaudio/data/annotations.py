@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.arguments import checks_arguments, followed_home
+from mechaudio.arguments import checks_arguments
 from mechaudio.audio.events import AnnotatedClip
 from mechaudio.data.annotated import Annotation, annotated_corpus
 from mechaudio.data.asked import text_or_none
@@ -90,7 +90,7 @@ def load(
 
 
 def _table(source: Any, split: str | None, problems: Problems) -> Table:
-    path = Path(followed_home(source)) if isinstance(source, (str, os.PathLike)) else None
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
     if path is None or path.suffix.lower() != ".json" or not path.is_file():
         return read_table(source, problems, split=split)
     value = read_json(path, problems)

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from mechaudio.arguments import checks_arguments
+from mechaudio.arguments import checks_arguments, followed_home
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.files import opened_file, read_sound
 from mechaudio.audio.stored import StoredClip
@@ -99,7 +99,7 @@ def _file_of(clip: AudioClip) -> tuple[str, ...]:
 
 def _state(path: str | os.PathLike) -> tuple[str, tuple[int, ...]]:
     """A file as it is now."""
-    name = os.path.expanduser(os.fsdecode(path))  # as it is opened: `..` behind a link leads elsewhere
+    name = followed_home(os.fsdecode(path))  # as it is opened: `..` behind a link leads elsewhere
     state = os.stat(name)
     # An inode is given to another file once this one is gone, and times of writing are copied with files.
     return name, (state.st_dev, state.st_ino, state.st_ctime_ns, state.st_mtime_ns, state.st_size)

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mechaudio.arguments import followed_home
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.stored import StoredClip, duration_of, opened, recording_of
 from mechaudio.data.corpus import Problems
@@ -47,7 +46,7 @@ class Recordings:
     def __init__(self, folder: str | os.PathLike | None, check: str, problems: Problems, *, follow_links: bool = False):
         if check not in CHECKS:
             raise ValueError(f"check is one of {', '.join(CHECKS)}, got {check!r}")
-        self.folder = Path() if folder is None else Path(followed_home(folder))
+        self.folder = Path() if folder is None else Path(folder)
         self._searched, self._follow_links = folder is not None, follow_links
         if check != "none" and not self.folder.is_dir():
             raise NotADirectoryError(

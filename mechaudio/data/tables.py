@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechaudio.arguments import followed_home, n_of
+from mechaudio.arguments import n_of
 from mechaudio.audio.stored import StoredClip
 from mechaudio.data.corpus import Problems, brief
 
@@ -87,7 +87,7 @@ def read_table(
     """
     if not isinstance(source, (str, os.PathLike)):
         return _dataset_table(_one_split(source, split, "the dataset"), "the dataset")
-    path = Path(followed_home(source))
+    path = Path(source)
     if os.path.isdir(path):  # unlike Path.is_dir, false for a name that no file can have
         return _parquet_table(path, split)
     if os.path.isfile(path):

@@ -22,7 +22,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def asked():
-    return ma.data.toy_questions.questions(4, seed=0)
+    return ma.data.toy_questions.questions(8, seed=0)
 
 
 def test_what_is_written_there_is_read_from_there(home, toy, asked):
@@ -36,7 +36,7 @@ def test_what_is_written_there_is_read_from_there(home, toy, asked):
     assert ma.AudioClip.load(Path("~/clip.wav")).duration == ma.AudioClip.load(home / "clip.wav").duration
 
 
-def test_what_is_called_so_in_a_folder_is_meant_where_it_is_written_so(home, toy, tmp_path):
+def test_what_is_called_so_in_a_folder_is_meant_where_it_is_written_so(home, toy, asked, tmp_path):
     work = tmp_path / "work"
     (work / "~").mkdir(parents=True)
     ma.AudioClip([0.5], 16_000).save(work / "~" / "clip.wav")
@@ -44,7 +44,6 @@ def test_what_is_called_so_in_a_folder_is_meant_where_it_is_written_so(home, toy
         patch.chdir(work)
         assert ma.AudioClip.load("./~/clip.wav").duration == ma.AudioClip.load(work / "~/clip.wav").duration
         settings = ma.experiments.MataSettings(alphas=(2.0,), n_measured=2, generate=False)
-        asked = ma.data.toy_questions.questions(8, seed=0)
         ma.experiments.mata_study(toy, asked, settings=settings, out="./~/mata", progress=False)
     assert (work / "~" / "mata" / "result.json").is_file()
     assert (work / "~" / "mata" / "listens").is_dir()
