@@ -33,7 +33,10 @@ def pytest_configure(config):
         gc.disable()  # until all tests are collected: until then next to nothing is garbage
         for name in IMPORTED:
             import_module(name)
-        import_module("torch").set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
+        torch = import_module("torch")
+        torch.set_num_threads(int(os.environ.get("MECHAUDIO_TEST_THREADS", "1")))
+        # Threads do not come with a process that is forked, and OpenMP waits for them.
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def pytest_itemcollected(item):
