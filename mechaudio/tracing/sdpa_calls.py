@@ -16,7 +16,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,12 +24,16 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.backends import cuda
 from torch.nn import functional
 
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.fused_or_rows import Spot, serve, serve_weights
 from mechaudio.tracing.turns import MUTEX
+
+#: The kernels of fused attention that torch can be kept from, as `torch.backends.cuda` names them; not of GPUs alone.
+KERNELS = ("flash", "mem_efficient", "math", "cudnn")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +75,46 @@ def calls_sdpa(module: nn.Module) -> bool:
 def serving_calls(exchange: Exchange, calls: Sequence[OwnCall]) -> Iterator[None]:
     """Let these modules serve the insides of their calls, and leave everything as it was afterwards."""
     with ExitStack() as stack:
+        if calls:
+            stack.enter_context(_keeping_kernels())
         for names in {id(names): names for names in map(_names, calls)}.values():
             stack.enter_context(_functions_in(names))
         for call in calls:
             for handle in _names(call)["F"].watch(call, Spot(exchange, call.location)):
                 stack.callback(handle.remove)
         yield
+
+
+@dataclass
+class _Kernels:
+    """Which kernels of fused attention torch could choose from before the first of the runs that are under way."""
+
+    n_runs: int = 0
+    allowed: dict[str, bool] = field(default_factory=dict)
+
+
+_KERNELS = _Kernels()
+
+
+@contextmanager
+def _keeping_kernels() -> Iterator[None]:
+    """Have torch choose from the same kernels when the last run is over as before the first.
+
+    Granite Speech allows one kernel alone for each of its calls, in the whole process, and then what it found. In two
+    threads the second finds what the first allows, and would leave the process at that.
+    """
+    with MUTEX:
+        if not _KERNELS.n_runs:
+            _KERNELS.allowed = {name: getattr(cuda, f"{name}_sdp_enabled")() for name in KERNELS}
+        _KERNELS.n_runs += 1
+    try:
+        yield
+    finally:
+        with MUTEX:
+            _KERNELS.n_runs -= 1
+            if not _KERNELS.n_runs:
+                for name, allowed in _KERNELS.allowed.items():
+                    getattr(cuda, f"enable_{name}_sdp")(allowed)
 
 
 def _names(call: OwnCall) -> dict[str, Any]:

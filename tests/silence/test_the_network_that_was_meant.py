@@ -715,3 +715,33 @@ def test_two_networks_of_one_class_run_in_two_threads_even_with_one_config(famil
         for logits in runs:
             torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     assert [config._attn_implementation_internal for config, _ in models[1]._configs] == before
+
+
+@pytest.mark.parametrize("families", [("granite_speech", "granite_speech"), ("granite_speech", "granite_speech_plus")])
+def test_two_networks_that_choose_a_kernel_for_the_process_leave_torch_its_choice(families):
+    in_first, in_second, behind_first = (threading.Event() for _ in range(3))
+
+    def begin_first(scores):
+        in_first.set()
+        in_second.wait(60)
+        return scores
+
+    def end_last(scores):
+        in_second.set()
+        behind_first.wait(60)
+        return scores
+
+    def run(model, change):
+        edit = ma.Edit(ma.HookPoint("audio.scores", layers=[1]), change)
+        ma.run(model, model_inputs(model.adapter.family), interventions=[edit])
+
+    models = [ma.AudioLM(network(family), prove=False) for family in families]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(run, models[0], begin_first)
+        in_first.wait(60)
+        second = pool.submit(run, models[1], end_last)
+        first.result()
+        behind_first.set()
+        second.result()
+    assert torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cuda.mem_efficient_sdp_enabled()
