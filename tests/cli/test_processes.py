@@ -23,7 +23,8 @@ def test_several_processes_need_a_folder_to_share_a_run(as_process, capsys, rank
 
 
 def test_the_first_process_prints_what_was_found_and_writes_the_page(as_process, capsys, tmp_path):
-    words = ["patch", "--model", "toy", "--data", "toy", "--n", "2", "--over", "layer", "--out", str(tmp_path)]
+    words = ["patch", "--model", "toy", "--device", "cpu"]  # and not on a GPU each, where there are any
+    words += ["--data", "toy", "--n", "2", "--over", "layer", "--out", str(tmp_path)]
     as_process(1, 2)
     assert main(words) == 0
     assert capsys.readouterr() == ("", "")

@@ -192,7 +192,8 @@ def agents(words, folder):
 @pytest.mark.whole
 @pytest.mark.usefixtures("toy")  # which imports what processes that are forked then have
 def test_torchrun_shares_a_run_of_the_command_line(tmp_path, capsys):
-    words = ["evaluate", "--model", "toy", "--data", "toy", "--n", str(QUESTIONS), "--seed", "5", "--batch-size", "2"]
+    words = ["evaluate", "--model", "toy", "--device", "cpu"]  # and not on a GPU each, where there are any
+    words += ["--data", "toy", "--n", str(QUESTIONS), "--seed", "5", "--batch-size", "2"]
     agent = forked(0, 1, agents, [*words, "--out", str(tmp_path / "two")], tmp_path / "logs")
     assert os.waitpid(agent, 0)[1] == 0
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
