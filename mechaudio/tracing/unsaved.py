@@ -43,7 +43,7 @@ def names_around(frame: FrameType) -> dict[str, Any]:
 
 def hand_to_globals(frame: FrameType, local: Mapping[str, Any]) -> None:
     """Put what a block saved under a name that is declared `global` where it is read: nnsight leaves it local."""
-    for name in set_globals(frame.f_code) & frame.f_locals.keys():
+    for name in set_globals(frame.f_code).intersection(frame.f_locals):
         if frame.f_locals[name] is not local.get(name):
             frame.f_globals[name] = frame.f_locals[name]
 
