@@ -91,7 +91,7 @@ class Desta25ForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
     }
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "WhisperEncoder", "WhisperDecoderLayer", "Connector"]
+    _no_split_modules: ClassVar[list[str]] = ["LlamaDecoderLayer", "WhisperEncoder", "WhisperDecoderLayer", "Connector"]
 
     def __init__(self, config: DestaConfig):
         super().__init__(config)

@@ -43,7 +43,7 @@ class KimiAudioForConditionalGeneration(SoundWithThePrompt, PreTrainedModel, Gen
     audio_inputs = ("input_features", "input_features_mask", "code_features", "audio_codes")
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar = ["Qwen2DecoderLayer", "WhisperEncoder", "WhisperEncoderLayer"]
+    _no_split_modules: ClassVar[list[str]] = ["Qwen2DecoderLayer", "WhisperEncoder", "WhisperEncoderLayer"]
     #: Codes are decided by distances, which rounding moves; the release makes them in full precision.
     _keep_in_fp32_modules_strict = {"audio_tokenizer"}  # noqa: RUF012 - as transformers declares it
 

@@ -38,7 +38,7 @@ class KimiAudioProcessor(ClipProcessor):
 
     audio_token = AUDIO_TOKEN
     makes = ("input_features", "input_features_mask", "code_features")
-    tokenizing: ClassVar = {"add_special_tokens": False}
+    tokenizing: ClassVar[dict[str, Any]] = {"add_special_tokens": False}
 
     def __init__(self, feature_extractor: Any = None, tokenizer: Any = None, chat_template: str | None = None):
         """Put a processor together.

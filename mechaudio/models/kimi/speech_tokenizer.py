@@ -44,7 +44,7 @@ class SpeechTokenizer(PreTrainedModel):
     main_input_name = "input_features"
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar = ["WhisperEncoderLayer"]
+    _no_split_modules: ClassVar[list[str]] = ["WhisperEncoderLayer"]
 
     def __init__(self, config: SpeechTokenizerConfig):
         super().__init__(config)

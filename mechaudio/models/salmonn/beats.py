@@ -25,7 +25,10 @@ class BeatsConfig(PreTrainedConfig):
     """Sizes of a BEATs encoder under the names of its checkpoints; by default those of iteration 3 (base)."""
 
     model_type = "beats"
-    attribute_map: ClassVar = {"num_attention_heads": "encoder_attention_heads", "hidden_size": "encoder_embed_dim"}
+    attribute_map: ClassVar[dict[str, str]] = {
+        "num_attention_heads": "encoder_attention_heads",
+        "hidden_size": "encoder_embed_dim",
+    }
 
     def __init__(
         self,

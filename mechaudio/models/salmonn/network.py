@@ -44,7 +44,7 @@ class SalmonnForConditionalGeneration(WordsOfDecoder, SoundWithThePrompt, PreTra
     audio_inputs = ("input_features", "input_features_mask", "filterbank_features", "audio_samples", "audio_merging")
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar = [
+    _no_split_modules: ClassVar[list[str]] = [
         "LlamaDecoderLayer",
         "WhisperEncoder",
         "PositionalConvolution",
