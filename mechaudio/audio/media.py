@@ -140,10 +140,10 @@ class _Seeking:
 def _opened(file: BufferedIOBase, name: str) -> "Iterator[InputContainer]":
     av = _av(name)
     file.seek(0)
+    # Tags that are no UTF-8 are nothing to PyAV since 19, which takes no such option.
+    tags = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "ignore"}
     try:
-        with av.open(
-            _Seeking(file), options={"format_whitelist": DEMUXERS, **STRICT}, metadata_errors="ignore"
-        ) as container:
+        with av.open(_Seeking(file), options={"format_whitelist": DEMUXERS, **STRICT}, **tags) as container:
             tracks = len(container.streams.audio)
             if not tracks:
                 raise ValueError(f"{name} holds no sound: give a recording, or a film that has some")
