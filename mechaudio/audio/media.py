@@ -140,7 +140,7 @@ class _Seeking:
 def _opened(file: BufferedIOBase, name: str) -> "Iterator[InputContainer]":
     av = _av(name)
     file.seek(0)
-    # Tags that are no UTF-8 are nothing to PyAV since 19, which takes no such option.
+    # PyAV before 19 fails at tags that are not UTF-8 unless it is told not to; later ones take no such option.
     tags = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "ignore"}
     try:
         with av.open(_Seeking(file), options={"format_whitelist": DEMUXERS, **STRICT}, **tags) as container:
