@@ -131,10 +131,13 @@ def mp4_damage(file: BufferedIOBase) -> str:
 
 
 def matroska_damage(file: BufferedIOBase) -> str:
-    """Describe what is wrong with a webm or mkv: an element breaks off; those left open end with the file."""
+    """Describe what is wrong with a webm or mkv: an element breaks off, or goes on behind the one that it is part of."""
     end, at = file.seek(0, os.SEEK_END), 0
+    ends = [end]  # of the file and the groups that are open; those that do not say theirs end with what they are in
     broken = "breaks off within a block"
     while at < end:
+        while at == ends[-1]:
+            ends.pop()
         file.seek(at)
         head = file.read(12)
         n_name = 9 - head[0].bit_length()
@@ -145,6 +148,12 @@ def matroska_damage(file: BufferedIOBase) -> str:
             return broken
         bits = 7 * n_size
         size = int.from_bytes(head[n_name : n_name + n_size], "big") & ((1 << bits) - 1)
-        is_opened = head[:n_name] in MATROSKA_GROUPS or size == (1 << bits) - 1
-        at += n_name + n_size + (0 if is_opened else size)
-    return "" if at == end else broken
+        is_open_ended = size == (1 << bits) - 1
+        at += n_name + n_size
+        if not is_open_ended and at + size > ends[-1]:
+            return broken
+        if head[:n_name] not in MATROSKA_GROUPS:
+            at += 0 if is_open_ended else size
+        elif not is_open_ended:
+            ends.append(at + size)
+    return ""
