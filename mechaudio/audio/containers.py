@@ -131,7 +131,7 @@ def mp4_damage(file: BufferedIOBase) -> str:
 
 
 def matroska_damage(file: BufferedIOBase) -> str:
-    """Describe what is wrong with a webm or mkv: an element breaks off, or goes on behind the one that it is part of."""
+    """Describe what is wrong with a webm or mkv: an element breaks off, or goes on behind the one that it is in."""
     end, at = file.seek(0, os.SEEK_END), 0
     ends = [end]  # of the file and the groups that are open; those that do not say theirs end with what they are in
     broken = "breaks off within a block"

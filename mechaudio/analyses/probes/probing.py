@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,6 +27,10 @@ from mechaudio.temporal.draws import digest
 
 PENALTIES = tuple(float(10.0**power) for power in range(-1, 6))
 FOLDS = 4
+RESOLVED = 1e-6
+"""Relative to its largest value, how far a component of states has to vary: a little more than float32 rounds by."""
+TIED = 5
+"""Decimal places of scores (of labels 0 and 1) behind which rows are tied: states in float32 say no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +62,17 @@ def fit_probe(
     return Probe(_ridge(penalty).fit(states, targets), penalty)
 
 
+class _Scaler(StandardScaler):
+    """Standardises what varies, and leaves out what float32 does not tell from a constant: it would be noise."""
+
+    def fit(self, states: Float[np.ndarray, "row d_model"], *_: Any) -> _Scaler:
+        super().fit(states)
+        self.scale_[self.scale_ <= RESOLVED * np.abs(states).max(0)] = np.inf
+        return self
+
+
 def _ridge(penalty: float | Float[np.ndarray, " target"]) -> Pipeline:
-    return make_pipeline(StandardScaler(), Ridge(penalty, solver="cholesky"))
+    return make_pipeline(_Scaler(), Ridge(penalty, solver="cholesky"))
 
 
 def groups_of(keys: Sequence[str], sizes: Sequence[int]) -> np.ndarray:
@@ -72,7 +86,7 @@ def area_under_roc(scores: Float[np.ndarray, " row"], labels: Float[np.ndarray, 
     zeros = len(labels) - ones
     if not ones or not zeros:
         return float("nan")
-    ranks = rankdata(scores)
+    ranks = rankdata(scores.round(TIED))
     return float((ranks[labels > 0].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 

@@ -31,6 +31,21 @@ def test_the_area_is_scikit_learns():
     assert np.isnan(area_under_roc(scores, np.ones(50)))
 
 
+def test_what_a_processor_rounds_moves_no_score():
+    rng = np.random.default_rng(0)
+    kinds, groups, labels = (
+        rng.integers(3, size=90),
+        np.repeat(np.arange(18), 5),
+        rng.integers(2, size=90).astype(float),
+    )
+    states = np.c_[np.eye(3)[kinds], np.full(90, 1000.0)]
+    rounded = states * (1 + 3e-7 * rng.normal(size=states.shape))
+    assert 1e-4 < rounded[:, -1].std() < 1e-3
+    of_kinds, of_rounded = (fit_probe(given, labels[:, None], groups)(given)[:, 0] for given in (states, rounded))
+    np.testing.assert_allclose(of_rounded, of_kinds, atol=1e-5)
+    assert area_under_roc(of_rounded, labels) == area_under_roc(of_kinds, labels) > 0.5
+
+
 @pytest.mark.parametrize(
     ("scores", "run"),
     [
