@@ -109,9 +109,9 @@ def launched(model, asked, drawn, job, out, n, n_killed):
 
 @pytest.fixture(scope="module")
 def alone(toy, tmp_path_factory):
-    """The folder of a run of one process."""
+    """The folder of a run of one process, which has as many threads as those that are killed."""
     out = tmp_path_factory.mktemp("alone")
-    evaluate(toy, toy_questions(QUESTIONS, seed=5), out=out, **OPTIONS)
+    assert launched(toy, toy_questions(QUESTIONS, seed=5), np.random.default_rng(0), evaluated, out, 1, 0) == (0, 1)
     return out
 
 
@@ -140,11 +140,12 @@ def launch(toy):
 
 @pytest.mark.whole
 def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(toy, alone, launch, tmp_path):
-    out, again, patching, kept = (tmp_path / name for name in ("out", "again", "patching", "kept"))
+    out, again, patching, patched_alone, kept, kept_alone = (tmp_path / str(number) for number in range(6))
     ends = [launch(evaluated, out, n, killed) for n, killed in COUNTS]
     ends += [launch(evaluated, again, 1, killed) for killed in (1, 1, 0)]
     ends += [launch(patched, patching, 2, 1), launch(harvested, kept, 2, 1)]
-    assert [killed + ended for killed, ended in ends] == [*(n for n, _ in COUNTS), 1, 1, 1, 2, 2]  # none failed
+    ends += [launch(patched, patched_alone, 1, 0), launch(harvested, kept_alone, 1, 0)]
+    assert [killed + ended for killed, ended in ends] == [*(n for n, _ in COUNTS), 1, 1, 1, 2, 2, 1, 1]  # none failed
     assert ends[0][0] > 0
     assert ends[3:5] == [(1, 0), (1, 0)], "the one process was killed before it had ended, and again"
     for each in (out, again):
@@ -153,13 +154,11 @@ def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(t
     assert sorted(os.listdir(again)) == sorted([LOG_NAME, WAITING, JSON_NAME, ARRAYS_NAME])
     asked, options = toy_questions(QUESTIONS, seed=5)[:8], {"over": OVER, "batch_size": 1}
     whole, taken_up = (
-        ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (tmp_path / "one", patching)
+        ma.analyses.activation_patching(toy, asked, out=out, **options) for out in (patched_alone, patching)
     )
     assert taken_up.logits.tobytes() == whole.logits.tobytes()
     assert (taken_up.ids, taken_up.axes) == (whole.ids, whole.axes)
-    harvest = ma.Harvest.load(kept)
-    asked = toy_questions(QUESTIONS, seed=5)
-    of_one = ma.harvest(toy, asked, record=["resid_post"], out=tmp_path / "of one", batch_size=2, positions="audio")
+    harvest, of_one = ma.Harvest.load(kept), ma.Harvest.load(kept_alone)
     assert harvest.positions().equals(of_one.positions())
     assert all(torch.equal(harvest["resid_post", layer], of_one["resid_post", layer]) for layer in range(toy.n_layers))
     assert len(list(kept.glob("shard-*"))) == len(list(of_one.folder.glob("shard-*")))

@@ -124,7 +124,7 @@ def network(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, laye
     """
     facts = _FAMILIES[family]
     layers = facts.layers if layers is None else layers
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = class_of(facts)(facts.config(layers))
         with torch.no_grad():

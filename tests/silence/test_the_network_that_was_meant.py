@@ -385,7 +385,7 @@ class Adapted(nn.Module):
 
 def adapted(net, rate):
     attention = net.get_submodule("model.language_model.layers.1.self_attn")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         attention.q_proj = Adapted(attention.q_proj, rate).eval()
     return net

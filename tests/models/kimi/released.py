@@ -90,7 +90,7 @@ def weights(name: str) -> dict[str, Tensor]:
 
 def network(**options: Any) -> KimiAudioForConditionalGeneration:
     """The network with the authors' decoder, branch, adaptor and speech tokenizer; Whisper has random weights."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         built = KimiAudioForConditionalGeneration(config(**options)).eval().requires_grad_(False)
     given = weights("weights_half")
