@@ -115,10 +115,13 @@ oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that it admi
 		--constraint .venv-oldest/torch.txt --editable '.[dev]'
 	$(call short_way,.venv-oldest)
 
-notebooks: build/notebooks/.executed ## Execute the notebooks that changed, or whose code did, and compare with the outputs that they carry
+notebooks: build/notebooks/.executed in-jupyterlab ## Execute the notebooks that changed, or whose code did, and compare with the outputs that they carry
 	$(BIN)/python notebooks/outputs.py $(EXECUTED)
-	$(BIN)/python -m pytest -q $(UNTYPED) tests/notebook/test_explorer_in_jupyterlab.py
 	@echo "Executed, and as they carry it: $(notdir $(EXECUTED))"
+
+.PHONY: in-jupyterlab
+in-jupyterlab: $(VENV)/.installed-notebooks
+	$(BIN)/python -m pytest -q $(UNTYPED) tests/notebook/test_explorer_in_jupyterlab.py
 
 outputs: build/notebooks/.executed ## Execute them likewise, and have them carry what they give
 	$(BIN)/python notebooks/outputs.py --write $(EXECUTED)
@@ -165,6 +168,9 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing mechaudio ($*) into $(VENV): a minute or three the first time."
 	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
+
+# One pip at a time: the notebooks' own test needs what the others do.
+$(VENV)/.installed-notebooks: | $(VENV)/.installed-dev
 
 # What the targets of CI need, by one call of pip: half the time of one by one. JupyterLab is not among it: beside it
 # every process that opens a processor takes two seconds more (mistral-common, jsonschema, and a grammar of addresses).
