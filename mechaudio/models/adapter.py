@@ -184,7 +184,7 @@ class Adapter(Shown):
             dotted attribute of the network's config that says how many numbers a frame has there.
         lengths: Name of the input that says how many samples each clip has, `None` where the class takes none.
         cuts_padding: Whether frames behind the longest clip are cut off where padding leaks; not where the encoder
-            takes whole windows only.
+            takes whole windows only. `always` where the class needs it though nothing leaks: down to whole tokens.
         parts: Hub ids known to hold parts of this network, which `mechaudio assemble` puts together.
         merging: Name of the input that says which windows each audio token is made of, `[clip, token, window]`, where
             tokens of long clips are merged by content. The network's method `merging_of` works it out.
@@ -234,7 +234,7 @@ class Adapter(Shown):
     towers: Mapping[str, Stack] = field(default_factory=dict, hash=False)
     features_beside: Mapping[str, str] = field(default_factory=dict, hash=False)
     lengths: str | None = None
-    cuts_padding: bool = True
+    cuts_padding: bool | Literal["always"] = True
     parts: tuple[str, ...] = ()
     merging: str | None = None
     transcribes: str | None = None

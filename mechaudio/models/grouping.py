@@ -58,15 +58,18 @@ def padding_groups(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
 
 
 def without_excess(adapter: Adapter, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs without the frames behind the longest clip, in a class where those would change what is heard.
+    """Inputs without the frames behind the longest clip, where those would change what is heard or let the class fail.
 
     Where an encoder takes whole windows only, they stay: rows that run apart have no other clip's padding.
     """
+    always = adapter.cuts_padding == "always"
     leaks = adapter.leaks_padding is not None and adapter.cuts_padding
-    if not leaks or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
+    if not (leaks or always) or adapter.encoder.layout == "packed" or adapter.features_mask not in inputs:
         return inputs
     width = inputs[adapter.features].shape[adapter.frames_axis]
     longest = min(max(_frames(adapter, inputs)) + adapter.timing.beyond_mask, width)
+    if always:
+        longest = _most_frames(adapter.timing, adapter.timing.tokens_of_frames(longest), width)
     masked = longest if adapter.mask_counts == "frames" else adapter.timing.tokens_of_frames(longest)
     cuts = {adapter.features: (adapter.frames_axis, longest), adapter.features_mask: (-1, masked)}
     return {
@@ -115,14 +118,18 @@ def _frames(adapter: Adapter, inputs: Mapping[str, Any]) -> list[int]:
     return [_frames_behind(adapter.timing, window, tokens) for window, tokens in zip(along, counts, strict=True)]
 
 
+def _most_frames(timing: TokenTiming, tokens: int, frames: int) -> int:
+    """Of so many frames, the most that make no more than so many tokens: more frames never make fewer."""
+    return bisect_right(range(frames + 1), tokens, key=timing.tokens_of_frames) - 1
+
+
 def _frames_behind(timing: TokenTiming, features: Num[Tensor, "frame band"], tokens: int) -> int:
     """Frames of one window that so many tokens were made from: of as many as there may be, all but zeros at the end.
 
     Frames of zeros are filling. Silence is not: its energy has a logarithm.
     """
-    frames = range(len(features) + 1)  # more of them never make fewer tokens
-    fewest = bisect_left(frames, tokens, key=timing.tokens_of_frames)
-    most = bisect_right(frames, tokens, key=timing.tokens_of_frames) - 1
+    fewest = bisect_left(range(len(features) + 1), tokens, key=timing.tokens_of_frames)
+    most = _most_frames(timing, tokens, len(features))
     if most < fewest:
         return len(features)
     sounding = features.ne(0).any(-1).nonzero()

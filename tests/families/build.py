@@ -181,14 +181,12 @@ def model_inputs(
 
 
 def _together(clips: list[Tensor]) -> Tensor:
-    """Clips behind one another; shorter ones, where a family has such, filled up with zeros along their second axis."""
+    """Clips behind one another; shorter ones, where a family has such, filled up with zeros along all other axes."""
     if clips[0].ndim == 1:
         return torch.cat(clips)
-    shape = list(clips[0].shape)
-    shape[:2] = [len(clips), max(clip.shape[1] for clip in clips)]
-    whole = clips[0].new_zeros(shape)
+    whole = clips[0].new_zeros(len(clips), *map(max, zip(*(clip.shape[1:] for clip in clips), strict=True)))
     for row, clip in enumerate(clips):
-        whole[row, : clip.shape[1]] = clip[0]
+        whole[row][tuple(map(slice, clip.shape[1:]))] = clip[0]
     return whole
 
 

@@ -70,9 +70,10 @@ def _tokens(samples):
 
 
 def _features(seconds, seed):
-    """A clip in the place of one of 4 s, which is a whole number of tokens."""
-    values = torch.randn(1, 1, RATE * WINDOW_SECONDS, generator=torch.Generator().manual_seed(seed))
-    real = torch.arange(RATE * WINDOW_SECONDS) < round(RATE * seconds)
+    """A clip that is filled up to whole tokens."""
+    samples = round(RATE * seconds)
+    values = torch.randn(1, 1, HOP * _tokens(samples), generator=torch.Generator().manual_seed(seed))
+    real = torch.arange(values.shape[-1]) < samples
     return {"input_values": 0.1 * values * real, "padding_mask": real.long()[None]}
 
 
@@ -90,5 +91,4 @@ VIBEVOICE_ASR = Family(
     takes_questions=False,
     rate=RATE,
     always={"sample": False} if NOISE_IS_AN_INPUT else {},
-    clips=(4.0, 1.6),  # up to transformers 5.22, the longest clip of a batch has to fill its features
 )

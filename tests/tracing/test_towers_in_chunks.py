@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mechaudio.models.inputs import as_batch
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.hook_points import HookPoint
 from mechaudio.tracing.record import Edit
@@ -56,6 +57,17 @@ def test_an_edit_reaches_every_chunk(model, inputs, layer):
     assert out.cache["audio.resid_post", layer].abs().max() == 0
     clean = run(model, inputs, record=["projector_out"]).cache["projector_out"]
     assert ((out.cache["projector_out"] - clean).abs().amax(-1) > 1e-4).all()
+
+
+def test_a_part_of_a_batch_is_filled_up_to_the_whole_tokens_of_its_longest_clip(model):
+    clips = [noise(seconds, seed, sample_rate=24_000) for seed, seconds in enumerate((1.0, 0.5, 0.39))]
+    given = dict(model.processor.apply_transcription_request(clips))
+    batch = as_batch(model, given)
+    whole = run(model, batch, logits="last").logits
+    for part in (batch[1:], as_batch(model, {name: value[1:] for name, value in given.items()})):
+        assert (batch.inputs["input_values"].shape[-1], part.inputs["input_values"].shape[-1]) == (8 * 3200, 4 * 3200)
+        assert part.inputs["padding_mask"].sum(-1).tolist() == [12_000, 9360]
+        torch.testing.assert_close(run(model, part, logits="last").logits, whole[1:], atol=1e-5, rtol=1e-5)
 
 
 def test_no_noise_is_added_unless_asked_for(model, inputs):

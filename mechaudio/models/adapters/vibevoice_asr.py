@@ -32,6 +32,7 @@ VIBEVOICE_ASR = Adapter(
     features_mask="padding_mask",
     bands="channels",
     sampling_rate=24_000,
+    cuts_padding="always",  # up to transformers 5.22 it masks no more tokens than the longest clip has
     noise=Noise("acoustic_tokenizer_encoder_config.vae_std", left_out_by={"sample": False}),
     no_questions=(
         "it was trained to transcribe, its chat template has no turn for an answer. Make its inputs with "
