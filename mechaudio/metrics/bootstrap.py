@@ -24,6 +24,7 @@ from mechaudio.metrics import checked
 from mechaudio.metrics.checked import Values
 from mechaudio.metrics.clips import Clips, clip_numbers, n_clips, shared
 from mechaudio.metrics.estimates import Estimate
+from mechaudio.notices import ignored
 
 
 @names_arguments
@@ -59,9 +60,6 @@ def bootstrap(
         ValueError: For no samples, fewer than two elements, NaN, paired samples of unequal length, a confidence outside
             0 to 1, or a statistic that is undefined on resamples.
         TypeError: For anything but numbers.
-
-    Warns:
-        scipy.stats.DegenerateDataWarning: Before such a refusal.
     """
     arrays = [checked.numbers(f"sample {index}", values) for index, values in enumerate(samples)]
     if not arrays or any(values.ndim != 1 for values in arrays):
@@ -72,7 +70,8 @@ def bootstrap(
     checked.resampling(resamples)
     if clips is not None:
         return _of_clips(statistic, arrays, clips, paired, confidence, resamples, seed, method)
-    with np.errstate(invalid="ignore"):  # what is NaN is refused below
+    # What is NaN is refused below. Some versions of scipy warn of it before, whatever the method.
+    with np.errstate(invalid="ignore"), ignored("The BCa confidence interval cannot be calculated"):
         low, high = scipy_bootstrap(
             arrays,
             statistic,
