@@ -454,9 +454,10 @@ def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:
     except ImportError as error:
         raise ImportError(
             f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "
-            "'mechaudio[omni]'` brings what Qwen2.5-Omni's needs, `pip install 'mechaudio[voxtral]'` what Voxtral's "
-            "does, `pip install torchaudio` what Granite Speech's and Fun-ASR's do. Without it, AudioLM(network) takes "
-            "dicts of the network's inputs"
+            "'mechaudio[omni]'` brings what Qwen2.5-Omni's and Gemma 4's need, `pip install 'mechaudio[voxtral]'` what "
+            "Voxtral's does, `pip install torchaudio` what Granite Speech's and Fun-ASR's do, `pip install librosa` "
+            "what Nemotron's does with transformers 5.20. Without it, AudioLM(network) takes dicts of the network's "
+            "inputs"
         ) from error
     except Exception as error:  # of files that are damaged, whatever the processor makes of them
         raise ValueError(
