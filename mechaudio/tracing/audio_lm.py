@@ -525,8 +525,7 @@ def submodule(network: Network, path: str, adapter: Adapter) -> Network:
             f"the adapter {adapter.family!r} expects a module at {path!r}, and this {type(network).__name__} has none "
             f"({error}). "
             "Was the network changed after it was built, or is this version of transformers older or newer than the "
-            "adapter? Adapters are written for 5.23; the Qwen-Omni thinkers and VibeVoice need one newer than 5.20, "
-            "which needs Python 3.11"
+            "adapter? Adapters are written for 5.23"
         ) from None
 
 
