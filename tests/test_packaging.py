@@ -115,8 +115,11 @@ def test_the_license_is_apache_2_in_full():
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_every_dependency_is_pinned_once_within_its_range(python):
-    pins = [pin for pin in constraints() if pin.marker is None or pin.marker.evaluate({"python_version": python})]
-    for requirement in requirements_of_every_extra():
+    def applies(line):
+        return line.marker is None or line.marker.evaluate({"python_version": python})
+
+    pins = list(filter(applies, constraints()))
+    for requirement in filter(applies, requirements_of_every_extra()):
         name = canonicalize_name(requirement.name)
         versions = [str(pin.specifier) for pin in pins if canonicalize_name(pin.name) == name]
         assert len(versions) == 1, f"{name} needs one pin for Python {python} in constraints.txt, it has {versions}"
