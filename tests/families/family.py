@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -30,6 +31,10 @@ def unchecked_parts() -> AbstractContextManager[object]:
     No image ever reaches it, and an image processor would need torchvision.
     """
     return mock.patch.object(ProcessorMixin, "check_argument_for_proper_class")
+
+
+#: The one setting of an image processor that Qwen-Omni's processors of transformers 5.20 read where there is no image.
+NO_IMAGES = SimpleNamespace(merge_size=1)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5O
 from tests.families.family import (
     D_MODEL,
     ENCODER,
+    NO_IMAGES,
     SPREAD,
     Family,
     text_config,
@@ -63,7 +64,7 @@ def _processor():
     template = chatml("<|audio_bos|><|AUDIO|><|audio_eos|>", system="")
     with unchecked_parts():
         return transformers.Qwen2_5OmniProcessor(
-            None, None, whisper_extractor(), byte_level_tokenizer(CONTROL, NAMED), chat_template=template
+            NO_IMAGES, NO_IMAGES, whisper_extractor(), byte_level_tokenizer(CONTROL, NAMED), chat_template=template
         )
 
 

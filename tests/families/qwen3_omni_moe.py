@@ -4,7 +4,16 @@ import torch
 import transformers
 from transformers.models.qwen3_omni_moe.configuration_qwen3_omni_moe import Qwen3OmniMoeThinkerConfig
 
-from tests.families.family import D_MODEL, ENCODER, SPREAD, Family, text_config, unchecked_parts, whisper_extractor
+from tests.families.family import (
+    D_MODEL,
+    ENCODER,
+    NO_IMAGES,
+    SPREAD,
+    Family,
+    text_config,
+    unchecked_parts,
+    whisper_extractor,
+)
 from tests.families.words import byte_level_size, byte_level_tokenizer, chatml, ids_of
 
 NAMED = {
@@ -45,7 +54,7 @@ def _processor():
     template = chatml("<|audio_start|><|audio_pad|><|audio_end|>", system="")
     with unchecked_parts():
         return transformers.Qwen3OmniMoeProcessor(
-            None, None, whisper_extractor(), byte_level_tokenizer(CONTROL, NAMED), chat_template=template
+            NO_IMAGES, NO_IMAGES, whisper_extractor(), byte_level_tokenizer(CONTROL, NAMED), chat_template=template
         )
 
 
