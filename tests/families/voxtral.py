@@ -102,7 +102,12 @@ def _processor():
 
     made = transformers.VoxtralProcessor(whisper_extractor(), MistralCommonBackend(_tekken_file()))
     shrunk = {"pad_to_multiple_of": 16_000 * WINDOW_SECONDS, "max_source_positions": 100 * WINDOW_SECONDS}
-    made.audio_kwargs = {**type(made).audio_kwargs, **shrunk}
+    if hasattr(made, "audio_kwargs"):
+        made.audio_kwargs = {**made.audio_kwargs, **shrunk}
+    else:  # in transformers 5.20, where a processor has none of its own
+        from transformers.models.voxtral.processing_voxtral import VoxtralProcessorKwargs
+
+        VoxtralProcessorKwargs._defaults["audio_kwargs"].update(shrunk)
     return made
 
 
