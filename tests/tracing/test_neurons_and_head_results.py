@@ -9,6 +9,7 @@ from torch import nn
 
 import mechaudio as ma
 from mechaudio.models.inputs import as_batch
+from mechaudio.models.registry import adapter_for
 from mechaudio.tracing.audio_lm import AudioLM, trace
 from mechaudio.tracing.generation import generate
 from mechaudio.tracing.gradients import graph
@@ -291,7 +292,7 @@ def test_layers_with_experts_say_why_they_have_no_neurons_and_dense_layers_have_
         run(AudioLM(built, prove=False), model_inputs("qwen3_omni_moe_thinker"), record=["mlp_post"])
     dense = network("qwen3_omni_moe_thinker")
     text = dense.config.text_config
-    layers = dense.model.language_model.layers
+    layers = dense.get_submodule(adapter_for(dense).decoder.layers)
     layers[LAYER].mlp = type(network("qwen3_asr").model.language_model.layers[0].mlp)(text)
     model = AudioLM(dense.eval(), prove=False)
     kept = run(model, model_inputs("qwen3_omni_moe_thinker"), record=["mlp_post"]).cache
