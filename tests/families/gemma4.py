@@ -1,7 +1,10 @@
 """Gemma 4: full and sliding attention with heads of two widths, shared keys and values, per-layer inputs; no vision."""
 
+from inspect import signature
+
 import torch
 import transformers
+from transformers.models.gemma4.modeling_gemma4 import Gemma4TextModel
 
 from tests.families.family import (
     ENCODER_LAYERS,
@@ -24,6 +27,8 @@ NAMED = {
     "eoi_token": "<image|>",
 }
 CONTROL = ("<pad>", "<eos>", "<bos>", "<|turn>", "<turn|>", *NAMED.values(), "<|video|>")
+#: In transformers 5.20, layers that share keys and values compute every position of a prompt in a generation too.
+LAST_ALONE = "logits_to_keep" in signature(Gemma4TextModel.forward).parameters
 IDS, SIZE = ids_of(CONTROL), byte_level_size(CONTROL)
 BANDS = 32
 
