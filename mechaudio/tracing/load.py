@@ -451,15 +451,15 @@ def _processor(adapter: Adapter, where: str, hub: dict[str, Any]) -> Any:
         return None
     try:
         return adapter.load_processor_class().from_pretrained(where, **hub)
-    except ImportError as error:
-        raise ImportError(
-            f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "
-            "'mechaudio[omni]'` brings what Qwen2.5-Omni's and Gemma 4's need, `pip install 'mechaudio[voxtral]'` what "
-            "Voxtral's does, `pip install torchaudio` what Granite Speech's and Fun-ASR's do, `pip install librosa` "
-            "what Nemotron's does with transformers 5.20. Without it, AudioLM(network) takes dicts of the network's "
-            "inputs"
-        ) from error
     except Exception as error:  # of files that are damaged, whatever the processor makes of them
+        if isinstance(error, ImportError) or "Missing optional dependencies" in str(error):
+            raise ImportError(
+                f"the processor of {where!r} needs a package that is not installed: {error}. `pip install "
+                "'mechaudio[omni]'` brings what those of Qwen2.5-Omni, Gemma 4 and Nemotron need, `pip install "
+                "'mechaudio[voxtral]'` what Voxtral's does, `pip install torchaudio` what Granite Speech's and "
+                "Fun-ASR's do; with transformers 5.20, Nemotron's needs `pip install librosa` too. Without it, "
+                "AudioLM(network) takes dicts of the network's inputs"
+            ) from error
         raise ValueError(
             f"the processor in {where!r} cannot be read: {type(error).__name__}: {error}. Fetch or save it again, or "
             "open AudioLM(network, processor) with another"

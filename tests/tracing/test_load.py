@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from transformers.models.auto import image_processing_auto
 from transformers.models.granite_speech import feature_extraction_granite_speech
 from transformers.utils import import_utils
 from transformers.utils.import_utils import requires_backends
@@ -70,6 +71,18 @@ def test_a_granite_processor_without_torchaudio_says_what_is_missing(tmp_path, m
     monkeypatch.setattr(feature_extraction_granite_speech, "requires_backends", requires_backends)  # no stand-in
     monkeypatch.setitem(import_utils.BACKENDS_MAPPING, "torchaudio", (lambda: False, "{0} requires torchaudio"))
     with pytest.raises(ImportError, match=r"torchaudio.*pip install torchaudio.*AudioLM\(network\) takes dicts"):
+        ma.load(tmp_path)
+
+
+def test_a_processor_of_images_that_cannot_be_imported_counts_as_a_missing_package(tmp_path, monkeypatch):
+    network("nemotron_h_omni").save_pretrained(tmp_path)
+    images = {"image_processor_type": "NemotronH_Omni_Reasoning_V3ImageProcessor"}
+    (tmp_path / "processor_config.json").write_text(
+        json.dumps({"processor_class": "NemotronH_Omni_Reasoning_V3Processor", "image_processor": images})
+    )
+    monkeypatch.setattr(image_processing_auto, "is_torchvision_available", lambda: False)
+    monkeypatch.setattr(image_processing_auto, "get_image_processor_class_from_name", lambda _name: None)
+    with pytest.raises(ImportError, match=r"dependencies: torchvision.*pip install 'mechaudio\[omni\]'.*takes dicts"):
         ma.load(tmp_path)
 
 
