@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
+from transformers import CONFIG_MAPPING, Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 import mechaudio as ma
 from mechaudio.models import registry
@@ -34,6 +34,7 @@ OWN = replace(
 @pytest.fixture(autouse=True)
 def nothing_stays_registered(monkeypatch):
     monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(CONFIG_MAPPING, "_extra_content", {**CONFIG_MAPPING._extra_content})
 
 
 def own_network():
