@@ -202,6 +202,7 @@ def train_briefly(folder):
 
 
 @pytest.mark.whole
+@pytest.mark.skipif(torch.cuda.is_available(), reason="beside a GPU, torch computes no gradients in forks")
 def test_two_processes_train_as_one(tmp_path):
     """Two that accelerate's launcher forks, and this one: the same losses, tensors and problems."""
     accelerate.debug_launcher(train_briefly, (tmp_path / "2",), num_processes=2)
