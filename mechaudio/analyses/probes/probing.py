@@ -67,7 +67,8 @@ class _Scaler(StandardScaler):
 
     def fit(self, states: Float[np.ndarray, "row d_model"], *_: Any) -> _Scaler:
         super().fit(states)
-        self.scale_[self.scale_ <= RESOLVED * np.abs(states).max(0)] = np.inf
+        spread = np.asarray(self.scale_)
+        self.scale_ = np.where(spread > RESOLVED * np.abs(states).max(0), spread, np.inf)
         return self
 
 
