@@ -74,10 +74,12 @@ def test_digits_stand_alone_as_smollm2_learnt_them(smollm2):
     assert tokens == ["It", "Ġra", "ined", ".", "ĊĠ", "1", "2", "ĠMay", "Ġ", "1", "9", "8", "7"]
 
 
+@pytest.mark.whole
 def test_the_assembled_weights_are_those_that_were_recorded(small):
     assert checksum(small.network.state_dict()) == ASSEMBLED
 
 
+@pytest.mark.whole
 def test_ten_answers_are_those_that_were_recorded(small):
     asked = [question(index, 11, duration=4.0, noise=(-30.0, -10.0)) for index in range(10)]
     assert "".join(answer.letter for answer in ma.answer(small, ma.prompt(small, asked))) == ANSWERED

@@ -133,6 +133,7 @@ def test_seconds_and_words_are_selected_by_dragging(page):
     assert page.evaluate("document.querySelectorAll('.mx-word[aria-selected=true]').length") == 3
 
 
+@pytest.mark.whole
 def test_all_of_it_can_be_done_with_the_keyboard(page):
     page.evaluate("document.querySelector('.mx-moment').focus()")
     for _ in range(3):
@@ -150,8 +151,8 @@ def test_all_of_it_can_be_done_with_the_keyboard(page):
     assert texts(page, "[role=status]")[0].startswith("From “<|im_end|>”, mean of all heads: ")
 
 
-@pytest.mark.parametrize("width", [420, 1100])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [420, pytest.param(1100, marks=pytest.mark.whole)])
+@pytest.mark.parametrize("dark", [pytest.param(False, marks=pytest.mark.whole), True])
 def test_it_fits_a_narrow_page_and_follows_its_colours(page, width, dark):
     page.look(width, 900, dark=dark)
     page.wait_for(f"document.querySelector('.mx').hasAttribute('data-dark') === {json.dumps(dark)}")
@@ -196,6 +197,7 @@ IN_SHADOW = """(async () => {
 })()"""
 
 
+@pytest.mark.whole
 def test_two_explorers_in_shadow_roots_are_apart_and_legible_on_any_ground(notebook):
     tab = notebook.tab
     tab.evaluate(IN_SHADOW % MODULE)
@@ -252,6 +254,7 @@ def test_a_slider_scales_and_upweights_what_is_selected_and_changes_add_up(noteb
     assert texts(notebook.tab, ".mx-value") == under(tiny, question)
 
 
+@pytest.mark.whole
 def test_one_head_alone_can_be_changed_and_its_attention_shows_it(notebook, tiny, question):
     tab = notebook.tab
     tab.evaluate("explorer.look(1, 5)")

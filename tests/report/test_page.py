@@ -197,7 +197,10 @@ def test_a_browser_draws_every_figure_of_a_single_question_without_a_word_of_com
 
 
 @needs_browser
-@pytest.mark.parametrize(("fragment", "figures"), [("", 2), ("q2", 5), ("made", 0)])
+@pytest.mark.parametrize(
+    ("fragment", "figures"),
+    [("", 2), pytest.param("q2", 5, marks=pytest.mark.whole), pytest.param("made", 0, marks=pytest.mark.whole)],
+)
 def test_tabs_show_one_part_at_a_time_and_an_address_opens_its_part(tab, tmp_path, fragment, figures):
     pair = [listening(), listening(seed=1, text="And which is last?")]
     dom = tab.rendered(write(tmp_path, pair, demo=demo(pair)), fragment)
@@ -224,6 +227,7 @@ def test_a_browser_runs_nothing_from_outside_texts(tab, tmp_path):
     assert dom.count('class="plot js-plotly-plot') == 5
 
 
+@pytest.mark.whole
 @needs_browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_is_light_or_dark_as_the_reader_prefers(tab, tmp_path, dark):

@@ -108,6 +108,7 @@ def test_a_browser_draws_it_without_a_word_of_complaint(tab, tmp_path):
     assert dom.count('class="plot js-plotly-plot') == 1
 
 
+@pytest.mark.whole
 @needs_browser
 def test_long_names_leave_room_for_the_picture_and_marks_turn_nothing_round(tab, tmp_path):
     names = {"earliest_onset": "x" * 400, "latest_offset": "50%{y}\u202e <b>"}
@@ -123,6 +124,7 @@ def test_long_names_leave_room_for_the_picture_and_marks_turn_nothing_round(tab,
     assert "\u202e" not in dom
 
 
+@pytest.mark.whole
 @needs_browser
 def test_a_figure_that_cannot_be_drawn_is_told_and_does_not_take_the_others_with_it(tab, tmp_path):
     figures = {"broken": LINE, "line": LINE}
@@ -168,6 +170,7 @@ def test_a_table_sorts_by_a_column_up_down_and_back_with_what_there_is_not_last(
     assert orders == [[1] * 3 + [3] * 3 + [0] * 3 + [2] * 3, [0] * 3 + [3] * 3 + [1] * 3 + [2] * 3, [0, 1, 2, 3] * 3]
 
 
+@pytest.mark.whole
 @needs_browser
 def test_a_table_sorts_by_the_keyboard_and_by_the_lower_ends_of_intervals(tables):
     tables.evaluate("document.querySelectorAll('table.data .sort')[2].focus()")
@@ -178,6 +181,7 @@ def test_a_table_sorts_by_the_keyboard_and_by_the_lower_ends_of_intervals(tables
     assert tables.evaluate(NAMES)[0] == "row 0"
 
 
+@pytest.mark.whole
 @needs_browser
 def test_a_long_table_shows_only_the_rows_with_all_words_that_are_typed_and_says_how_many(tables):
     assert tables.evaluate("document.querySelectorAll('.filter').length") == 1
@@ -214,6 +218,7 @@ def test_recordings_of_rows_have_bounded_room_on_a_page_and_the_page_says_so(tmp
     assert "The first recordings can be played" in Elements(page).text
 
 
+@pytest.mark.whole
 @needs_browser
 def test_a_line_moves_through_a_figure_that_lies_over_its_recording(tab, tmp_path):
     opened(tab, write(tmp_path, sounds={"line": CLIP}))
@@ -232,6 +237,7 @@ def drawn_narrow(tab, tmp_path, figure):
     return tab.evaluate("JSON.parse(JSON.stringify(document.querySelector('.js-plotly-plot').layout))")
 
 
+@pytest.mark.whole
 @needs_browser
 def test_columns_that_stack_in_a_narrow_window_each_say_what_their_axes_are(tab, tmp_path):
     figure = make_subplots(2, 2, shared_yaxes=True, shared_xaxes=True)
@@ -248,6 +254,7 @@ def test_columns_that_stack_in_a_narrow_window_each_say_what_their_axes_are(tab,
     assert sorted(tops, reverse=True) == tops
 
 
+@pytest.mark.whole
 @needs_browser
 @pytest.mark.parametrize(("columns", "written"), [(4, 8), (30, 0)])
 def test_numbers_of_a_map_are_left_out_where_they_would_lie_over_one_another(tab, tmp_path, columns, written):

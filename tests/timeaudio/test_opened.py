@@ -36,6 +36,7 @@ def test_the_rows_that_write_are_those_of_the_anchors(subject):
     assert spans["before"] == [spans["onset"][0] - 1]
 
 
+@pytest.mark.whole
 def test_answers_of_the_shipped_network_follow_the_sound(subject):
     doses = subject.doses()
     assert sum(doses["right"]) >= 7
@@ -56,6 +57,7 @@ def test_the_row_that_writes_looks_at_the_event_and_not_at_others(subject):
     assert ((shares >= 0) & (shares <= 1)).all()
 
 
+@pytest.mark.whole
 def test_a_patched_layer_of_values_brings_what_the_clock_moved(subject):
     patched = subject.heads("time", n=4)
     assert patched["moved_by"] > 1, "the digit of tens is another"
@@ -67,6 +69,7 @@ def test_a_patched_layer_of_values_brings_what_the_clock_moved(subject):
     assert np.abs(last["straight to the logits"] - last["through no other head"]).max() > 0.01
 
 
+@pytest.mark.whole
 def test_merged_tokens_have_a_time_to_move_and_no_place():
     arm = next(each for each in ARMS if each.name == "markers+encoding+importance")
     model = look.untrained(arm, 0)
