@@ -134,7 +134,7 @@ def matroska_damage(file: BufferedIOBase) -> str:
     """Describe what is wrong with a webm or mkv: an element breaks off, or goes on behind the one that it is in."""
     end, at = file.seek(0, os.SEEK_END), 0
     ends = [end]  # of the file and the groups that are open; those that do not say theirs end with what they are in
-    broken = "breaks off within a block"
+    broken, n_segments = "breaks off within a block", 0
     while at < end:
         while at == ends[-1]:
             ends.pop()
@@ -156,4 +156,7 @@ def matroska_damage(file: BufferedIOBase) -> str:
             at += 0 if is_open_ended else size
         elif not is_open_ended:
             ends.append(at + size)
+            n_segments += head[:n_name] == MATROSKA_GROUPS[0]
+        if n_segments > 2:
+            return f"holds a third recording before byte {at}, and decoders read two"
     return ""

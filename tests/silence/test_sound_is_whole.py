@@ -155,6 +155,13 @@ def test_the_length_of_streams_that_follow_one_another_is_that_of_all(tmp_path, 
         ma.AudioClip.load(path)
 
 
+def test_a_third_recording_of_which_decoders_read_nothing_is_not_left_out(tmp_path):
+    path = encode(tmp_path / "a.mkv", "aac")
+    path.write_bytes(path.read_bytes() * 3)
+    with pytest.raises(ValueError, match=r"holds a third recording before byte .* and decoders read two"):
+        ma.AudioClip.load(path)
+
+
 @pytest.mark.parametrize("codec", ["aac", "mp3"])
 def test_sound_that_goes_on_at_another_rate_is_not_played_at_the_first(tmp_path, codec):
     path, other = tmp_path / f"a.{codec}", tmp_path / f"b.{codec}"
