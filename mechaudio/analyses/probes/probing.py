@@ -30,7 +30,7 @@ FOLDS = 4
 RESOLVED = 1e-6
 """Relative to its largest value, how far a component of states has to vary: a little more than float32 rounds by."""
 TIED = 5
-"""Decimal places of scores (of labels 0 and 1) behind which rows are tied: states in float32 say no more."""
+"""Decimal places of scores, as shares of their range, behind which rows are tied: states in float32 say no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def area_under_roc(scores: Float[np.ndarray, " row"], labels: Float[np.ndarray, 
     zeros = len(labels) - ones
     if not ones or not zeros:
         return float("nan")
-    ranks = rankdata(scores.round(TIED))
+    ranks = rankdata((scores / (np.ptp(scores) or 1.0)).round(TIED))
     return float((ranks[labels > 0].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 

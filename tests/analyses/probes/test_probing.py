@@ -28,6 +28,7 @@ def test_the_area_is_scikit_learns():
     rng = np.random.default_rng(0)
     scores, labels = rng.integers(5, size=50).astype(float), rng.integers(2, size=50).astype(float)
     assert area_under_roc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
+    assert area_under_roc(1e-7 * scores, labels) == area_under_roc(scores, labels)
     assert np.isnan(area_under_roc(scores, np.ones(50)))
 
 
