@@ -37,7 +37,7 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 	@echo "The page is reports/demo/index.html: open it in a browser."
 
 test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
-	@echo "About 6 minutes on 2 cores; every core runs its share."
+	@echo "About 6 to 8 minutes on 2 cores; every core runs its share."
 	@command -v chromium >/dev/null || echo "Some tests look at pages in a browser, and skip without: apt-get install chromium"
 	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole"
 
