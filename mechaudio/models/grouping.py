@@ -119,7 +119,7 @@ def _frames(adapter: Adapter, inputs: Mapping[str, Any]) -> list[int]:
 
 
 def _most_frames(timing: TokenTiming, tokens: int, frames: int) -> int:
-    """Of so many frames, the most that make no more than so many tokens: more frames never make fewer."""
+    """Count the most of so many frames that make no more than so many tokens: more frames never make fewer."""
     return bisect_right(range(frames + 1), tokens, key=timing.tokens_of_frames) - 1
 
 
