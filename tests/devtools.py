@@ -14,7 +14,7 @@ import websocket
 
 from tests.browser import CHROMIUM
 
-PATIENCE = 120
+PATIENCE = 60
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
