@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snippets import REPOSITORY, snippets
 
-KNOWN = 280
+KNOWN = 277
 """Errors in `mechaudio/` that are not mended yet. The number may only fall."""
 
 PAGES = REPOSITORY / "build" / "types"

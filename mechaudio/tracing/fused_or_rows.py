@@ -19,10 +19,11 @@ weights. Masked keys keep weight zero whatever is done to their scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -37,7 +38,7 @@ from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.mass import KeyGroups, fused_width, mixed_and_mass
 from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.score_edit import Fused
-from mechaudio.tracing.turns import MUTEX
+from mechaudio.tracing.turns import changed_for_runs
 
 #: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
 #: name says `flash`.
@@ -104,7 +105,9 @@ def serving(
         modules: Attention modules and their locations.
         configs: Config objects that the modules read their attention implementation from, and the name to put there.
     """
-    with switched(configs):
+    with ExitStack() as stack:
+        for config, name in configs:
+            stack.enter_context(changed_for_runs(id(config), partial(_switch, config, name)))
         try:
             for module, location in modules:
                 _SERVED[module] = Spot(exchange, location)
@@ -114,31 +117,11 @@ def serving(
                 _SERVED.pop(module, None)
 
 
-#: Config, by its id -> what it said before the first of those who switched it, and how many there are.
-_BEFORE: dict[int, tuple[str | None, int]] = {}
-
-
-@contextmanager
-def switched(configs: Sequence[tuple[object, str]]) -> Iterator[None]:
-    """Let configs name another attention implementation; the last to leave puts back what the first one found.
-
-    Two networks may share a config and run in two threads, in any order.
-    """
-    with MUTEX:
-        for config, name in configs:
-            before, n_runs = _BEFORE.get(id(config), (config._attn_implementation_internal, 0))
-            _BEFORE[id(config)] = before, n_runs + 1
-            config._attn_implementation_internal = name
-    try:
-        yield
-    finally:
-        with MUTEX:
-            for config, _ in configs:
-                before, n_runs = _BEFORE.pop(id(config))
-                if n_runs > 1:
-                    _BEFORE[id(config)] = before, n_runs - 1
-                else:
-                    config._attn_implementation_internal = before
+def _switch(config: Any, name: str) -> Callable[[], None]:
+    """Have a config name another attention implementation. Networks that run in several threads may share one."""
+    before = config._attn_implementation_internal
+    config._attn_implementation_internal = name
+    return partial(setattr, config, "_attn_implementation_internal", before)
 
 
 def attention(

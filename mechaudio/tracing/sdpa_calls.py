@@ -16,7 +16,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,7 @@ from torch.nn import functional
 from mechaudio.tracing.attention_call import Call
 from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.fused_or_rows import Spot, serve, serve_weights
-from mechaudio.tracing.turns import MUTEX
+from mechaudio.tracing.turns import changed_for_runs
 
 #: The kernels of fused attention that torch can be kept from, as `torch.backends.cuda` names them; not of GPUs alone.
 KERNELS = ("flash", "mem_efficient", "math", "cudnn")
@@ -76,45 +76,28 @@ def serving_calls(exchange: Exchange, calls: Sequence[OwnCall]) -> Iterator[None
     """Let these modules serve the insides of their calls, and leave everything as it was afterwards."""
     with ExitStack() as stack:
         if calls:
-            stack.enter_context(_keeping_kernels())
-        for names in {id(names): names for names in map(_names, calls)}.values():
-            stack.enter_context(_functions_in(names))
+            stack.enter_context(changed_for_runs("kernels", _keep_kernels))
+        for key, names in {id(names): names for names in map(_names, calls)}.items():
+            stack.enter_context(changed_for_runs(key, partial(_serve_functions, names)))
         for call in calls:
             for handle in _names(call)["F"].watch(call, Spot(exchange, call.location)):
                 stack.callback(handle.remove)
         yield
 
 
-@dataclass
-class _Kernels:
-    """Which kernels of fused attention torch could choose from before the first of the runs that are under way."""
-
-    n_runs: int = 0
-    allowed: dict[str, bool] = field(default_factory=dict)
-
-
-_KERNELS = _Kernels()
-
-
-@contextmanager
-def _keeping_kernels() -> Iterator[None]:
+def _keep_kernels() -> Callable[[], None]:
     """Have torch choose from the same kernels when the last run is over as before the first.
 
     Granite Speech allows one kernel alone for each of its calls, in the whole process, and then what it found. In two
     threads the second finds what the first allows, and would leave the process at that.
     """
-    with MUTEX:
-        if not _KERNELS.n_runs:
-            _KERNELS.allowed = {name: getattr(cuda, f"{name}_sdp_enabled")() for name in KERNELS}
-        _KERNELS.n_runs += 1
-    try:
-        yield
-    finally:
-        with MUTEX:
-            _KERNELS.n_runs -= 1
-            if not _KERNELS.n_runs:
-                for name, allowed in _KERNELS.allowed.items():
-                    getattr(cuda, f"enable_{name}_sdp")(allowed)
+    allowed = {name: getattr(cuda, f"{name}_sdp_enabled")() for name in KERNELS}
+
+    def put_back() -> None:
+        for name, was_allowed in allowed.items():
+            getattr(cuda, f"enable_{name}_sdp")(was_allowed)
+
+    return put_back
 
 
 def _names(call: OwnCall) -> dict[str, Any]:
@@ -122,20 +105,11 @@ def _names(call: OwnCall) -> dict[str, Any]:
     return inspect.unwrap(type(call.module).forward).__globals__
 
 
-@contextmanager
-def _functions_in(names: dict[str, Any]) -> Iterator[None]:
+def _serve_functions(names: dict[str, Any]) -> Callable[[], None]:
     """Have `F` lead to functions that serve; networks of one class that run in several threads share them."""
-    with MUTEX:
-        if not isinstance(names["F"], _Functions):
-            names["F"] = _Functions(names["F"])
-        names["F"].n_runs += 1
-    try:
-        yield
-    finally:
-        with MUTEX:
-            names["F"].n_runs -= 1
-            if not names["F"].n_runs:
-                names["F"] = names["F"].functions
+    functions = names["F"]
+    names["F"] = _Functions(functions)
+    return partial(names.__setitem__, "F", functions)
 
 
 class _Thread(threading.local):
@@ -148,7 +122,7 @@ class _Functions:
     """`torch.nn.functional`, but that fused attention is served where one of our modules calls it."""
 
     def __init__(self, functions: Any):
-        self.functions, self.n_runs = functions, 0
+        self.functions = functions
         self._thread = _Thread()
 
     def __getattr__(self, name: str) -> Any:

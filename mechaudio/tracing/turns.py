@@ -1,13 +1,14 @@
-"""One run at a time for every network: edits that are registered for one run must not meet another.
+"""One run at a time for every network, and what runs of several networks change together.
 
-A network may be opened several times, and called from several threads. Whoever prepares a run has the network until the
-run is over; whoever comes meanwhile is refused at once, not kept waiting, and told who has it.
+A network may be opened several times, and called from several threads. Edits that are registered for one run must not
+meet another: whoever prepares a run has the network until the run is over; whoever comes meanwhile is refused at once,
+not kept waiting, and told who has it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: Guards the table below and whatever else several threads share for a moment.
 MUTEX = threading.RLock()
 _TAKEN: WeakKeyDictionary[nn.Module, Turn] = WeakKeyDictionary()
+#: What is changed for runs that are under way, by its key -> what puts it back, and how many they are.
+_CHANGED: dict[Hashable, tuple[Callable[[], object], int]] = {}
 
 OTHER_THREAD = (
     "this network is running in another thread, and one network does one run at a time: edits of two would mix. Wait "
@@ -61,6 +64,28 @@ def turn_of(network: nn.Module, exchange: Exchange) -> Iterator[None]:
     finally:
         with MUTEX:
             del _TAKEN[network]
+
+
+@contextmanager
+def changed_for_runs(key: Hashable, change: Callable[[], Callable[[], object]]) -> Iterator[None]:
+    """Change what all threads share while any run wants it so, in whatever order they end.
+
+    Args:
+        key: What is changed.
+        change: Changes it, and returns a function that puts back what was there.
+    """
+    with MUTEX:
+        put_back, n_runs = _CHANGED.get(key) or (change(), 0)
+        _CHANGED[key] = put_back, n_runs + 1
+    try:
+        yield
+    finally:
+        with MUTEX:
+            put_back, n_runs = _CHANGED.pop(key)
+            if n_runs > 1:
+                _CHANGED[key] = put_back, n_runs - 1
+            else:
+                put_back()
 
 
 def _refusal(turn: Turn, exchange: Exchange) -> str:
