@@ -1,7 +1,8 @@
 """What a harvest writes as it goes: one file of tensors per batch, and a log that says what is in which.
 
 A shard is on the disk, whole, before the log has a line about it. So a harvest that was killed at any moment leaves
-shards that the log vouches for by their digests, and at most one more, which is written anew.
+shards that the log vouches for by their digests, and at most one more, which nobody reads: its batch is written anew,
+by the same process under the same name, or by another.
 
 Conventions: an entry is one stored position of one question; entries are numbered from 0 over all shards, which are in
 the order of the first of their questions, whoever wrote them and when.

@@ -26,6 +26,7 @@ from mechaudio.cli import main
 from mechaudio.data.toy_questions import questions as toy_questions
 from mechaudio.experiments import asking
 from mechaudio.experiments.evaluate import evaluate
+from mechaudio.experiments.harvest_log import read_logs
 from mechaudio.experiments.run_log import LOG_NAME
 from mechaudio.models.prompt import prompt
 from mechaudio.processes import Launch
@@ -161,7 +162,9 @@ def test_whoever_is_killed_and_however_often_the_result_is_that_of_one_process(t
     harvest, of_one = ma.Harvest.load(kept), ma.Harvest.load(kept_alone)
     assert harvest.positions().equals(of_one.positions())
     assert all(torch.equal(harvest["resid_post", layer], of_one["resid_post", layer]) for layer in range(toy.n_layers))
-    assert len(list(kept.glob("shard-*"))) == len(list(of_one.folder.glob("shard-*")))
+    written, vouched_for = len(list(kept.glob("shard-*"))), len(read_logs(kept)[1])
+    assert vouched_for == len(list(of_one.folder.glob("shard-*")))
+    assert written - vouched_for in (0, 1)  # whoever was killed may have written one that its log does not know yet
 
 
 @pytest.mark.whole
