@@ -38,6 +38,7 @@ from mechaudio.tracing.exchange import Exchange
 from mechaudio.tracing.mass import KeyGroups, fused_width, mixed_and_mass
 from mechaudio.tracing.requests import RowRequest
 from mechaudio.tracing.score_edit import Fused
+from mechaudio.tracing.sites import HookPointError
 from mechaudio.tracing.turns import changed_for_runs
 
 #: For stacks with a batch axis, and for packed ones: transformers hands over a packed stack in one call only if the
@@ -124,6 +125,10 @@ def _switch(config: Any, name: str) -> Callable[[], None]:
     return partial(setattr, config, "_attn_implementation_internal", before)
 
 
+#: Keywords of attention that change its weights, and what they bring; scores and patterns would not show them.
+_OTHER_WEIGHTS = {"s_aux": "sinks", "softcap": "a cap of its scores", "position_bias": "a bias of positions"}
+
+
 def attention(
     module: nn.Module,
     query: Float[Tensor, "batch head query d_head"],
@@ -135,7 +140,18 @@ def attention(
     is_causal: bool | None = None,
     **kwargs: object,
 ) -> tuple[Float[Tensor, "batch query head d_value"], None]:
-    """Attention as transformers calls it."""
+    """Attention as transformers calls it.
+
+    Raises:
+        HookPointError: It has something that changes its weights and cannot be served.
+    """
+    for keyword, what in _OTHER_WEIGHTS.items():
+        if kwargs.get(keyword) is not None:
+            raise HookPointError(
+                f"the attention of {type(module).__name__} has {what} (`{keyword}`), which mechaudio does not serve: "
+                "scores and patterns would not be those that the network uses. No network with such attention can be "
+                "read or edited"
+            )
     windows, chosen = kwargs.pop("cu_seq_lens_q", None), kwargs.pop("indices", None)
     if isinstance(chosen, Tensor) and attention_mask is not None:  # the keys that each query row may see, by number
         among = torch.zeros_like(attention_mask[:, :1], dtype=torch.bool).scatter(-1, chosen[:, None].long(), True)

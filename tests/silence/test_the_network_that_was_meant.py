@@ -15,11 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import DynamicCache
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 import mechaudio as ma
 from mechaudio.cli import main
 from mechaudio.models.registry import adapter_for
+from mechaudio.tracing.sites import HookPointError
 from tests.families import FAMILIES, model_inputs, network, thinned
 
 pytestmark = [
@@ -458,6 +461,42 @@ def test_a_network_without_numbers_is_refused():
         empty = type(network("qwen2_audio"))(network("qwen2_audio").config).eval()
     with pytest.raises(ValueError, match=r"has no numbers .*: load the weights before"):
         ma.AudioLM(empty)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "what"),
+    [("s_aux", "sinks"), ("softcap", "a cap of its scores"), ("position_bias", "a bias of positions")],
+)
+def test_attention_that_has_more_than_scores_and_a_mask_is_refused_by_what_it_has(net, inputs, keyword, what):
+    attention = net.get_submodule("model.language_model.layers.1.self_attn")
+    told = rf"the attention of Qwen2Attention has {what} \(`{keyword}`\), which mechaudio does not serve"
+    given = attention.register_forward_pre_hook(
+        lambda _module, args, kwargs: (args, {**kwargs, keyword: torch.zeros(4)}), with_kwargs=True
+    )
+    with pytest.raises(HookPointError, match=told):
+        ma.AudioLM(net)
+    model = ma.AudioLM(net, prove=False)
+    with pytest.raises(HookPointError, match=told):
+        ma.run(model, inputs)
+    given.remove()
+    ma.run(model, inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_network_whose_own_attention_gives_other_logits_is_refused(net, inputs, dtype):
+    sharper = {"by": 4.0}
+
+    def own_attention(*args, scaling, **kwargs):
+        return sdpa_attention_forward(*args, scaling=scaling * sharper["by"], **kwargs)
+
+    AttentionInterface.register("own", own_attention)
+    AttentionMaskInterface.register("own", sdpa_mask)
+    net.to(dtype).set_attn_implementation({"text_config": "own"})
+    with pytest.raises(HookPointError, match="gives other logits by itself than with its hook points: they differ by"):
+        ma.AudioLM(net)
+    ma.run(ma.AudioLM(net, prove=False), inputs)
+    sharper["by"] = 1.0001  # as much as kernels may differ by
+    ma.AudioLM(net)
 
 
 def test_a_hook_point_shows_what_goes_on_behind_a_hook_of_somebody_elses(net, inputs):
