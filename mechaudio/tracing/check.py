@@ -1,7 +1,7 @@
 """Proof that every hook point is what it is called: overwriting it moves the logits.
 
 A hook that reads the wrong tensor, or a copy of the right one, can pass any test of shape; it cannot pass this one.
-With nothing changed, the logits are those that the network gives by itself.
+With nothing changed, the logits are those that the network gives by itself, and the last stream read out.
 
 `attn_out` and `mlp_out` are what is added to the residual stream. Where a layer does nothing but add, each stream is
 the one before it plus what was added, in every layer. Where it does more (a conformer's convolution between attention
@@ -31,6 +31,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.replay import Replay
 from mechaudio.tracing.sites import HookPointError, Site, closing_site
 from mechaudio.tracing.tower_noise import without_noise
+from mechaudio.tracing.unembedding import read_out
 
 #: What attention did, not something it uses: it cannot be overwritten.
 _MEASURED = "mass"
@@ -80,15 +81,18 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
         Per hook point, what it moved.
 
     Raises:
-        HookPointError: The logits are not finite to begin with, not those that the network gives by itself, the same
-            call twice gives two answers, or what attention or an MLP adds is not what is added to the residual stream.
+        HookPointError: The logits are not finite to begin with, not those that the network gives by itself, or not the
+            last residual stream read out; the same call twice gives two answers; or what attention or an MLP adds is
+            not what is added to the residual stream.
     """
     inputs = place(model.network, model.adapter, probe_inputs(model.network, model.adapter))
     sums, rounded = Sums(model), _rounded(model)
     outputs: dict[str, Tensor] = {}
     keeps = {site.location: partial(keep, outputs, site) for site in rounded.values()}
     replay = Replay(model, decoder=True)
-    clean = last_logits(model, inputs, keeps=sums.reading(), prepare=replay.record)
+    last, final = model.site_map.layers["decoder"][-1]["resid_post"], list[Tensor]()
+    seeing = {last.location: lambda served: final.append(last.take(served)[:, -1:].clone())}
+    clean = last_logits(model, inputs, keeps=_together(sums.reading(), seeing), prepare=replay.record)
     if not clean.isfinite().all():
         raise HookPointError(
             f"this {type(model.network).__name__} gives logits that are not finite on a second of noise, so nothing "
@@ -97,6 +101,8 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
         )
     _refuse_randomness(model, clean, last_logits(model, inputs, keeps=keeps))
     _refuse_other_numbers(model, clean, own_logits(model, inputs))
+    if final:  # a hook point that no run comes by moves nothing, and is refused below
+        _refuse_another_last_step(model, clean, final[-1])
     unchanged = dict(outputs)
     sums.refuse_others()
     moved = {}
@@ -142,14 +148,34 @@ def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:
 
 def _refuse_other_numbers(model: AudioLM, clean: Tensor, own: Tensor) -> None:
     """Demand the numbers that the network gives by itself; with attention that is not PyTorch's fused one, nearly."""
-    near = max(1e-3, 16 * torch.finfo(model.network.dtype).eps) * own.abs().max()
-    if not (clean - own).abs().max() <= near:
+    if not _nearly(clean, own, model.network.dtype):
         raise HookPointError(
             f"this {type(model.network).__name__} gives other logits by itself than with its hook points: they differ "
             f"by {(clean - own).abs().max():.3g}, and the largest is {own.abs().max():.3g}. With them attention is "
             "computed as PyTorch's fused attention computes it, and something in this network is not, or asks which it "
             "is. AudioLM(..., prove=False) opens it all the same"
         )
+
+
+def _refuse_another_last_step(model: AudioLM, clean: Tensor, final: Tensor) -> None:
+    """Demand that the logits are the last stream, read out as lenses and direct attribution read it."""
+    if model.adapter.decoder.layout == "streams":
+        return  # several streams are not read out
+    with torch.no_grad():
+        said = read_out(model, final)[:, -1].to(clean)
+    if not _nearly(said, clean, model.network.dtype):
+        raise HookPointError(
+            f"the logits of this {type(model.network).__name__} are not its last residual stream behind the final norm "
+            f"and the unembedding: they differ by {(said - clean).abs().max():.3g}, and the largest is "
+            f"{clean.abs().max():.3g}. The adapter has to say what else is done to them (`logits`), or names another "
+            "norm or unembedding than the network's; AudioLM(..., prove=False) opens it all the same"
+        )
+
+
+def _nearly(some: Tensor, others: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether they differ by no more than other kernels and shapes make logits differ."""
+    near = max(1e-3, 16 * torch.finfo(dtype).eps) * others.abs().max()
+    return bool((some - others).abs().max() <= near)
 
 
 def reading_is_exact(model: AudioLM) -> bool:

@@ -34,6 +34,7 @@ def _parts(layers, heard):
         "embedding_multiplier": 2.0,
         "residual_multiplier": 0.6,
         "attention_multiplier": 0.3,
+        "logits_scaling": 4.0,
     }
     projector = {
         "model_type": "blip_2_qformer",

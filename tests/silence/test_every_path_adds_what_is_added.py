@@ -314,6 +314,23 @@ def test_opening_refuses_an_adapter_by_which_something_else_is_added(monkeypatch
         ma.AudioLM(network(family))
 
 
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("gemma4", {}),
+        ("muse_spark", {"softcapped_at": "text_config.final_logit_softcapping"}),
+        ("granite_speech", {"divided_by": "text_config.logits_scaling"}),
+    ],
+)
+def test_opening_refuses_an_adapter_by_which_something_else_is_done_to_logits(monkeypatch, family, changes):
+    adapter = replace(opened(family).adapter, logits=changes)
+    monkeypatch.setattr("mechaudio.tracing.audio_lm.adapter_for", lambda _network: adapter)
+    with pytest.raises(
+        HookPointError, match=r"are not its last residual stream .* what else is done to them \(`logits`"
+    ):
+        ma.AudioLM(network(family))
+
+
 def test_a_layer_without_inputs_of_its_own_still_ends_scaled():
     config = network("gemma4").config
     config.text_config.hidden_size_per_layer_input = config.text_config.num_kv_shared_layers = 0

@@ -19,6 +19,9 @@ _SHARED = (
     "the tower adds what it recognises to the stream behind its middle layer: resid_pre of the next layer is more "
     "than resid_post",
     "its audio.scores hold the position bias, which is made from q: editing q moves both",
+    "transformers does not divide its logits by logits_scaling, as it does those of the decoder alone "
+    "(GraniteForCausalLM). The order of answers stays; probabilities and entropies are those of logits that are so "
+    "many times larger",
 )
 
 GRANITE_SPEECH = Adapter(
@@ -39,7 +42,6 @@ GRANITE_SPEECH = Adapter(
     ),
     projector="model.projector",
     # One frame or up to 15 make one window, and a window makes three tokens.
-    logits={"divided_by": "text_config.logits_scaling"},
     timing=TokenTiming(
         samples=4800,
         tokens=3,

@@ -8,6 +8,7 @@ import mechaudio as ma
 from mechaudio.analyses import logit_lens
 from mechaudio.analyses.lenses import reading
 from mechaudio.data.toy_questions import VOICES, ask, sung
+from mechaudio.models.registry import adapter_for
 from mechaudio.models.toy import arithmetic
 from tests.families import FAMILIES, model_inputs, network, thinned, unchecked_types
 
@@ -75,14 +76,14 @@ def test_at_the_last_depth_every_family_says_what_its_network_says(family):
     torch.testing.assert_close(logits.gather(-1, top), logits.topk(5).values, **close)
 
 
-def test_a_softcap_and_a_divisor_hold_at_every_depth():
-    gemma, granite = (ma.AudioLM(network(family), prove=False) for family in ("gemma4", "granite_speech"))
-    for model, change in (
-        (gemma, lambda logits: 30 * torch.tanh(logits / 30)),
-        (granite, lambda logits: logits / granite.network.config.text_config.logits_scaling),
-    ):
-        family = model.adapter.family
-        inputs = model_inputs(family)
+def test_a_softcap_and_a_divisor_hold_at_every_depth(monkeypatch):
+    gemma = ma.AudioLM(network("gemma4"), prove=False)
+    granite = adapter_for(network("granite_speech"))
+    divides = replace(granite, logits={"divided_by": "text_config.logits_scaling"})  # as a class of one's own may
+    monkeypatch.setattr("mechaudio.tracing.audio_lm.adapter_for", lambda _network: divides)
+    divided = ma.AudioLM(network("granite_speech"), prove=False)
+    for model, change in ((gemma, lambda logits: 30 * torch.tanh(logits / 30)), (divided, lambda logits: logits / 4)):
+        inputs = model_inputs(model.adapter.family)
         stream = ma.run(model, inputs, record=["resid_post"], logits=None).cache["resid_post", 0][:, -1:]
         with torch.no_grad():
             normed = model.network.get_submodule(model.adapter.decoder.norm)(stream)
