@@ -36,10 +36,13 @@ demo: $(VENV)/.installed-runtime ## Trace the shipped model on a bundled recordi
 	@test -s reports/demo/index.html
 	@echo "The page is reports/demo/index.html: open it in a browser."
 
-test: $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
-	@echo "About 6 to 8 minutes on 2 cores; every core runs its share."
-	@command -v chromium >/dev/null || echo "Some tests look at pages in a browser, and skip without: apt-get install chromium"
+test: how-long $(VENV)/.installed-dev ## Run the tests, of the largest matrices one of every kind
 	$(BIN)/python -m pytest $(PARALLEL) $(UNTYPED) -m "not whole"
+
+.PHONY: how-long
+how-long:
+	@echo "About 4 to 8 minutes on 2 cores, once all is installed; every core runs its share."
+	@command -v chromium >/dev/null || echo "Some tests look at pages in a browser, and skip without: apt-get install chromium"
 
 check: lint every-test ## Check format, lint, import contracts and types, then run all tests
 
@@ -51,7 +54,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python tests/check_types.py
 
 every-test: $(VENV)/.installed-dev
-	@echo "About 15 minutes on 2 cores."
+	@echo "About 7 to 15 minutes on 2 cores."
 	$(BIN)/python -m pytest $(PARALLEL) -m "not whole" $(GROUND)
 	$(BIN)/python -m pytest $(PARALLEL) $(ANALYSES) -m "whole or not ground"
 
@@ -77,7 +80,9 @@ dist: $(VENV)/.installed-dev $(VENV)/.installed-dist ## Build sdist and wheel, a
 	cd build/wheel && bin/python -c 'import sys, mechaudio as ma; assert ma.__file__.startswith(sys.prefix), ma.__file__'
 	cd build/wheel && bin/mechaudio demo && test -s reports/demo/index.html
 	tar -xzf dist/*.tar.gz -C build
-	git ls-files | grep -v '^\.' | sed "s|^|$$(echo build/mechaudio-*)/|" | xargs ls > /dev/null
+	@# Every tracked file is in the sdist; in an unpacked archive nothing says which they are.
+	test ! -e .git || git ls-files >build/tracked.txt
+	test ! -e .git || grep -v '^\.' build/tracked.txt | sed "s|^|$$(echo build/mechaudio-*)/|" | xargs ls >/dev/null
 	cd build/mechaudio-* && ../wheel/bin/python -m pytest -q $(UNTYPED) $(UNPACKED)
 
 # The tag, the version and the changelog say the same, or nothing is uploaded. twine asks for the index's token, or takes
@@ -99,13 +104,15 @@ release: tagged dist ## Upload the version that is tagged, built and tried: make
 UNPACKED = -m "not whole" -k "not (opening_proves_every or it_hears or it_guesses or it_believes or last_token)" \
 	tests/test_packaging.py tests/test_public_names.py tests/models/test_tiny.py tests/tracing/test_trace.py
 
+# Of another minor version than the newest: make newest TRANSFORMERS='==5.22.*'
 newest: $(VENV)/.installed-dev ## Run the tests of every class with the newest packages that pyproject.toml admits, and the pinned torch
 	$(BIN)/python -m venv --clear --without-pip .venv-newest
 	@# Borrow what did not move since it was pinned; what is newer is installed in front of it.
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >$$(echo .venv-newest/lib/python*/site-packages)/borrowed.pth
-	grep '^torch==' constraints.txt >.venv-newest/torch.txt
+	grep '^torch==' constraints.txt >.venv-newest/held.txt
+	echo "transformers$(TRANSFORMERS)" >>.venv-newest/held.txt
 	$(BIN)/python -m pip --python .venv-newest/bin/python install --quiet --no-compile --upgrade --upgrade-strategy eager \
-		--constraint .venv-newest/torch.txt --editable '.[dev]'
+		--constraint .venv-newest/held.txt --editable '.[dev]'
 	$(call short_way,.venv-newest)
 
 oldest: | .venv-oldest/bin/pip ## Run them with the oldest packages that it admits, and the pinned torch

@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 
 from mechaudio.notices import warn
 
-#: The ranges of pyproject.toml, whose two ends the tests run with.
+#: The ranges of pyproject.toml, all of whose minor versions the tests of every class ran with.
 TESTED = {"transformers": ">=5.20,<5.25", "nnsight": ">=0.8.1,<0.9"}
 
 

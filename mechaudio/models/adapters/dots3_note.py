@@ -48,6 +48,7 @@ DOTS_3_NOTE = Adapter(
     mask_counts="samples",
     bands="feature_size",
     exceptions=(
+        "transformers has it from 5.23 on, which needs Python 3.11",
         "layers with a sliding window have another number of heads, and no hook points inside attention. The other "
         "layers have them all. There the output projection takes the product of z and a gate",
         "layers with an indexer see the 2,048 keys (index_topk) that it chooses for each position. The other keys "
