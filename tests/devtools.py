@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -149,7 +150,8 @@ def browser(*flags: str):
     """A chromium without a window, with one tab; it goes when the block ends."""
     with tempfile.TemporaryDirectory(prefix="mechaudio-chromium-", ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        at_home = {**os.environ, "HOME": profile, "TMPDIR": profile}  # where it leaves more than its profile
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=at_home)
         socket = None
         try:
             socket = websocket.create_connection(

@@ -8,6 +8,7 @@ import math
 import re
 import runpy
 import sys
+import tempfile
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("without_proofs")
 def told(tmp_path, monkeypatch, capsys):
     """Page -> the lines that its blocks print; a figure that is shown prints its traces instead."""
     monkeypatch.setattr(registry, "_REGISTERED", {})  # what a page registers goes with it
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(go.Figure, "show", lambda figure: sys.stdout.write(f"a figure of {len(figure.data)} traces\n"))
 
     def run(page: str) -> list[str]:

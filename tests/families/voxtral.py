@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import transformers
 
@@ -48,6 +48,7 @@ _CONTROL = {
     34: "[TRANSCRIBE]",
 }
 _SPECIALS = 40
+_FOLDER = TemporaryDirectory(prefix="mechaudio-tests-", ignore_cleanup_errors=True)
 IDS = {_CONTROL.get(rank, f"<SPECIAL_{rank}>"): rank for rank in range(_SPECIALS)}
 
 
@@ -83,7 +84,7 @@ def _tekken_file() -> str:
             "audio_encoding_config": {"num_mel_bins": 128, "hop_length": 160, "window_size": 400},
         },
     }
-    path = Path(tempfile.mkdtemp(prefix="mechaudio-tests-")) / "tekken.json"
+    path = Path(_FOLDER.name) / "tekken.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return str(path)
 
