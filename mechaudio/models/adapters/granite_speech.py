@@ -19,6 +19,9 @@ _SHARED = (
     "the tower adds what it recognises to the stream behind its middle layer: resid_pre of the next layer is more "
     "than resid_post",
     "its audio.scores hold the position bias, which is made from q: editing q moves both",
+    "while its tower attends, torch uses one kernel of attention in the whole process: what other threads run "
+    "meanwhile, of any network, may differ by rounding. A plain call of it in another thread that is under way when a "
+    "run begins, and over before the run is, leaves torch at that kernel",
     "transformers does not divide its logits by logits_scaling, as it does those of the decoder alone "
     "(GraniteForCausalLM). The order of answers stays; probabilities and entropies are those of logits that are so "
     "many times larger",
