@@ -92,15 +92,14 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
     replay = Replay(model, decoder=True)
     last, final = model.site_map.layers["decoder"][-1]["resid_post"], list[Tensor]()
     seeing = {last.location: lambda served: final.append(last.take(served)[:, -1:].clone())}
-    clean = last_logits(model, inputs, keeps=_together(sums.reading(), seeing), prepare=replay.record)
+    clean = last_logits(model, inputs, keeps=_together(sums.reading(), keeps, seeing), prepare=replay.record)
     if not clean.isfinite().all():
         raise HookPointError(
             f"this {type(model.network).__name__} gives logits that are not finite on a second of noise, so nothing "
             "can be proven about it. Are all its weights loaded and initialised? AudioLM(..., prove=False) opens it "
             "all the same"
         )
-    _refuse_randomness(model, clean, last_logits(model, inputs, keeps=keeps))
-    _refuse_other_numbers(model, clean, own_logits(model, inputs))
+    _refuse_other_numbers(model, clean, own_logits(model, inputs), again=partial(last_logits, model, inputs))
     if final:  # a hook point that no run comes by moves nothing, and is refused below
         _refuse_another_last_step(model, clean, final[-1])
     unchanged = dict(outputs)
@@ -135,26 +134,26 @@ def _together(*keeps: Mapping[str, Callable[[Any], None]]) -> dict[str, Callable
     return {location: lambda served, calls=calls: [call(served) for call in calls] for location, calls in every.items()}
 
 
-def _refuse_randomness(model: AudioLM, first: Tensor, second: Tensor) -> None:
-    """Demand that two equal calls give the same numbers, up to rounding: kernels may sum in any order."""
+def _refuse_other_numbers(model: AudioLM, clean: Tensor, own: Tensor, again: Callable[[], Tensor]) -> None:
+    """Demand the numbers that the network gives by itself, and gives again, up to rounding: kernels sum in any order.
+
+    Attention that is not PyTorch's fused one gives nearly the same.
+    """
     rounding = max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(model.network.dtype).eps)
-    if (first - second).abs().max() > rounding * first.abs().max():
-        raise HookPointError(
-            f"the same call twice gives two answers: something in this {type(model.network).__name__} draws random "
-            "numbers, such as a dropout that is left on. Find it and switch it off; AudioLM(..., prove=False) opens it "
-            "all the same"
-        )
-
-
-def _refuse_other_numbers(model: AudioLM, clean: Tensor, own: Tensor) -> None:
-    """Demand the numbers that the network gives by itself; with attention that is not PyTorch's fused one, nearly."""
-    if not _nearly(clean, own, model.network.dtype):
-        raise HookPointError(
-            f"this {type(model.network).__name__} gives other logits by itself than with its hook points: they differ "
-            f"by {(clean - own).abs().max():.3g}, and the largest is {own.abs().max():.3g}. With them attention is "
-            "computed as PyTorch's fused attention computes it, and something in this network is not, or asks which it "
-            "is. AudioLM(..., prove=False) opens it all the same"
-        )
+    if not (clean - own).abs().max() <= rounding * clean.abs().max():  # of a NaN neither is true
+        if (clean - again()).abs().max() > rounding * clean.abs().max():
+            raise HookPointError(
+                f"the same call twice gives two answers: something in this {type(model.network).__name__} draws random "
+                "numbers, such as a dropout that is left on. Find it and switch it off; AudioLM(..., prove=False) "
+                "opens it all the same"
+            )
+        if not _nearly(clean, own, model.network.dtype):
+            raise HookPointError(
+                f"this {type(model.network).__name__} gives other logits by itself than with its hook points: they "
+                f"differ by {(clean - own).abs().max():.3g}, and the largest is {own.abs().max():.3g}. With them "
+                "attention is computed as PyTorch's fused attention computes it, and something in this network is not, "
+                "or asks which it is. AudioLM(..., prove=False) opens it all the same"
+            )
 
 
 def _refuse_another_last_step(model: AudioLM, clean: Tensor, final: Tensor) -> None:
