@@ -42,7 +42,7 @@ def test_a_file_for_the_forge_can_be_parsed(path):
 def test_every_target_that_a_workflow_makes_exists():
     made = {command for job in jobs() for command in commands_of(job)}
     assert {"make test", "make check", "make docs", "make dist", "make newest"} <= made
-    assert {command for command in made if command.removeprefix("make ") not in TARGETS} == set()
+    assert {command for command in made if command.split()[1] not in TARGETS} == set()
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", ".github/pull_request_template.md"])
