@@ -123,7 +123,7 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
                 first = row == 1 and queries not in named
                 _rates(figure, row, column, drawn, what, queries, place, len(every), first=first)
             named.add(queries)
-        axis = "bias added to audio scores" if kind == "upweighting" else "factor on audio scores (1 changes nothing)"
+        axis = "bias added to audio scores" if kind == "upweighting" else "factor on audio scores"
         figure.update_xaxes(title_text=f"{kind}: {axis}", row=2, col=column)
         if kind == "scaling":
             figure.add_vline(1, line={"color": INK, "width": 1, "dash": "dot"}, col=column)
@@ -134,12 +134,13 @@ def temporal_fixes(study: TemporalStudy, *, control: Control = "") -> go.Figure:
     figure.update_yaxes(title_text="fixed, of the wrong (%)", row=1, col=1)
     figure.update_yaxes(title_text="broken, of the right (%)", row=2, col=1)
     what = f"control: {control.replace('_', ' ')}, all layers" if control else "all layers"
+    dotted = "; dotted: no change" if "scaling" in kinds else ""
     return laid_out(
         figure,
         f"Fixed and broken answers over strengths ({what})",
         f"n = {(~right).sum()} wrong, {right.sum()} right without a change; whiskers: 95% intervals (Wilson)<br>"
         f"dashed, with 95% band: answers at random, which fix {null.value:.0%} and break "
-        f"{1 - study.chance:.0%}",
+        f"{1 - study.chance:.0%}{dotted}",
         height=620,
         legend=LEGEND_BELOW | {"title": {"text": "query rows: "}},
     )

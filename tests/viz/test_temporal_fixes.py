@@ -21,7 +21,7 @@ def test_rates_stand_over_their_strengths_with_whiskers():
 def test_answers_at_random_are_told():
     note = temporal_fixes(study()).layout.title.subtitle.text
     assert note.startswith("n = 3 wrong, 5 right without a change; whiskers: 95% intervals (Wilson)")
-    assert note.endswith("answers at random, which fix 25% and break 75%")
+    assert note.endswith("answers at random, which fix 25% and break 75%; dotted: no change")
 
 
 @pytest.mark.parametrize("control", ["mass_preserving", "mass_matched", "centred", "text keys"])
