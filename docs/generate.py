@@ -333,7 +333,8 @@ def command_line_page() -> str:
         *textwrap.wrap(
             "`check` adds `holds`, `evaluate` its counts (`n`, `right`, `accuracy`, "
             "`interval`, `tasks`, `variants` and others), `listen` `choice` (of an open question, what was "
-            "written), `silence_choice`, `correct`, `cut`, `unreadable`, `guesses` (choices that the model was never "
+            "written), `silence_choice`, `unchanged_choice` (without `interventions`), `correct`, `cut`, "
+            "`unreadable`, `guesses` (choices that the model was never "
             "trained to hear, where it says so) and `interventions`. What is NaN, "
             "infinite or not there is null. A mistake leaves stdout empty.",
             WIDTH,

@@ -29,7 +29,9 @@ TINY_HEARS = (
     f"tiny knows {len(CLASSES)} synthetic sounds ({', '.join(CLASSES)}) and was never trained on a recording. "
     "Its answer about any other sound is noise."
 )
-NUMBERS = ("choice", "silence_choice", "correct", "cut", "unreadable", "guesses", "interventions")
+NUMBERS = (
+    "choice", "silence_choice", "unchanged_choice", "correct", "cut", "unreadable", "guesses", "interventions"
+)  # fmt: skip
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -101,14 +103,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
         title=f"What {arguments.model} listens to in {Path(arguments.clip).name}",
         command=_command(arguments),
     )
-    lines = []
-    for letter, choice, heard, deaf in zip(
-        listening.letters, listening.choices, listening.probabilities, listening.silence_probabilities, strict=True
-    ):
+    lines, unchanged = [], listening.unchanged_probabilities
+    for place, (letter, choice) in enumerate(zip(listening.letters, listening.choices, strict=True)):
         mark = "→" if choice == listening.choice else " "
-        lines.append(f"{mark} {letter}  {heard:6.1%}  (with silence {deaf:6.1%})  {choice}")
+        others = f"with silence {listening.silence_probabilities[place]:6.1%}"
+        others += "" if unchanged is None else f", unchanged {unchanged[place]:6.1%}"
+        lines.append(f"{mark} {letter}  {listening.probabilities[place]:6.1%}  ({others})  {choice}")
     if not listening.choices:
-        lines.append(f"→ {listening.choice}  (with silence: {listening.silence_choice})")
+        others = f"with silence: {listening.silence_choice}"
+        others += "" if unchanged is None else f"; unchanged: {listening.unchanged_choice}"
+        lines.append(f"→ {listening.choice}  ({others})")
     numbers = {name: getattr(listening, name) for name in NUMBERS}
     return Outcome("\n".join([*lines, str(page)]), result=listening, page=page, numbers=numbers)
 

@@ -60,6 +60,9 @@ class Listening(Result):
         unreadable: Words of the question and its choices that the model's tokenizer has no token for: all of them look
             the same to it.
         guesses: Choices that the model was never trained to tell by ear, where it says what it was trained on.
+        unchanged_choice: What it chose, or wrote, with the recording and without `interventions`; None where there are
+            none.
+        unchanged_probabilities: Probability of each choice then.
         pattern: Attention of every position, with the recording, for the explorer on the page; None of a result that
             was kept, as it is large and quickly made again.
     """
@@ -84,6 +87,8 @@ class Listening(Result):
     unreadable: tuple[str, ...] = ()
     interventions: tuple[Any, ...] = ()
     guesses: tuple[str, ...] = ()
+    unchanged_choice: str | None = None
+    unchanged_probabilities: Float[np.ndarray, " choice"] | None = None
     pattern: PromptAttention | None = None
 
     def _as_kept(self) -> "Listening":
@@ -102,6 +107,7 @@ class Listening(Result):
         import pandas
 
         said = {"text": self.choice, "silence_text": self.silence_choice, "correct": self.correct}
+        said |= {} if self.unchanged_choice is None else {"unchanged_text": self.unchanged_choice}
         return pandas.DataFrame([{"question": self.id, "asked": self.text, "answer": self.answer, **said}])
 
     @property
@@ -125,7 +131,8 @@ def listen(
     Args:
         model: An `AudioLM`.
         question: With a recording, alone, in a list or as a prompt; its events are kept where it has any.
-        interventions: What to change while it answers, with the recording and with silence.
+        interventions: What to change while it answers, with the recording and with silence; it is asked once more
+            without a change.
         max_new_tokens: Most tokens of the answer to an open question.
         allow_cut: Take the beginning of a recording that is longer than the model hears; `Listening.cut` says what was
             lost.
@@ -141,6 +148,7 @@ def listen(
     )
     changes = tuple(interventions)
     with_sound, without = (_answered(model, batch, changes, max_new_tokens) for batch in (heard, deaf))
+    unchanged = _answered(model, heard, (), max_new_tokens) if changes else None
     attention = audio_attention(model, heard, interventions=changes)
     cut = float(heard.cut[0])
     samples = clip.mono(SAMPLE_RATE)
@@ -166,6 +174,8 @@ def listen(
         unreadable=unreadable_words(model.processor.tokenizer, " ".join([question.text, *question.choices])),
         interventions=tuple(map(kept_or_written, changes)),
         guesses=guesses(getattr(model, "trained_choices", ()), question.choices),
+        unchanged_choice=None if unchanged is None else unchanged.choice,
+        unchanged_probabilities=None if unchanged is None else np.array(unchanged.probabilities, dtype=np.float64),
         pattern=prompt_attention(model, heard, interventions=changes),
     )
 

@@ -77,13 +77,15 @@ def _sample(attention: AudioAttention) -> str:
 
 
 def answer_panel(listening: Listening) -> Panel:
-    """The choices' probabilities, with the recording and with silence."""
+    """The choices' probabilities, with the recording and with silence, and without a change where there is one."""
+    changed = listening.unchanged_probabilities is not None
+    unchanged = " The outline: the same without the change." if changed else ""
     return panel(
         "choices",
         choice_probabilities(listening),
-        "Each choice has two bars. Orange: how probable the model finds it after hearing the recording. Grey: the "
-        "same question with silence of the same length. Where the two agree, the answer came from the words; where "
-        "they part, from the sound.",
+        f"Each choice has {'three' if changed else 'two'} bars. Orange: how probable the model finds it after hearing "
+        f"the recording.{unchanged} Grey: the same question with silence of the same length. Where orange and grey "
+        "agree, the answer came from the words; where they part, from the sound.",
         heading="The answer, with the recording and with silence",
     )
 

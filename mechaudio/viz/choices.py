@@ -11,7 +11,8 @@ from mechaudio.viz.theme import CLEAR, LEGEND_BELOW, ROLE_COLOURS, laid_out, pla
 def choice_probabilities(listening: Listening) -> go.Figure:
     """The probability of each choice, beside its probability when the recording is replaced by silence.
 
-    The right choice, where it is known, is marked ✓. Probabilities are a softmax over the choices' letters only.
+    Where something was changed while the model answered, bars with an outline are its answer without the change. The
+    right choice, where it is known, is marked ✓. Probabilities are a softmax over the choices' letters only.
 
     Args:
         listening: One question, asked both ways.
@@ -23,21 +24,22 @@ def choice_probabilities(listening: Listening) -> go.Figure:
         raise ValueError(
             f"question {listening.id!r} is open, so it has no choices to draw: Listening.choice is what the model wrote"
         )
+    audio = ROLE_COLOURS["audio"]
     names = [
         f"{letter}  {plain(choice, 36)}{' ✓' if choice == listening.answer else ''}"
         for letter, choice in zip(listening.letters, listening.choices, strict=True)
     ]
     figure = go.Figure()
-    for heard, values, colour in (
-        ("recording", listening.probabilities, ROLE_COLOURS["audio"]),
-        ("silence", listening.silence_probabilities, "#8c8c8c"),
-    ):
+    bars = [("recording", listening.probabilities, audio), ("silence", listening.silence_probabilities, "#8c8c8c")]
+    if listening.unchanged_probabilities is not None:
+        bars.insert(1, ("recording, unchanged", listening.unchanged_probabilities, CLEAR))
+    for heard, values, colour in bars:
         figure.add_bar(
             orientation="h",
             y=names,
             x=100 * values,
             name=heard,
-            marker={"color": colour, "line": {"width": 0}},
+            marker={"color": colour, "line": {"width": 1.5 if colour == CLEAR else 0, "color": audio}},
             text=[_percent(float(value)) for value in values],
             textposition="outside",
             cliponaxis=False,
@@ -51,7 +53,7 @@ def choice_probabilities(listening: Listening) -> go.Figure:
         figure,
         "How probable each choice is (n = 1 question)",
         f"softmax over the {n_of(len(names), 'letter')}{known}",
-        height=180 + 46 * len(names),
+        height=180 + 23 * len(bars) * len(names),
         barmode="group",
         bargap=0.3,
         xaxis={"title": {"text": "probability (%)"}, "range": [0, 109], "tickvals": [0, 25, 50, 75, 100]},

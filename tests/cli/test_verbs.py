@@ -217,6 +217,16 @@ def test_listen_as_json_says_what_was_written_and_changed(capsys, clip, tmp_path
     kept = Result.load(told["results"])
     assert told["choice"] == kept.choice
     assert told["interventions"] == [repr(ma.ScaleAttention(1.5, layers=[2, 3]))]
+    assert told["unchanged_choice"] == kept.unchanged_choice is not None
+
+
+def test_listen_says_what_it_answers_without_a_change(capsys, clip, tmp_path):
+    words = ["listen", clip, "--question", "Which sound has the earliest onset?", "--choices", "siren", "hum"]
+    assert main([*map(str, words), "--scale", "3", "--out", str(tmp_path)]) == 0
+    printed, kept = capsys.readouterr().out, Result.load(tmp_path / "results")
+    assert all(f"unchanged {value:6.1%})" in printed for value in kept.unchanged_probabilities)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert f"Without it the model chose <strong>{kept.unchanged_choice}</strong>" in page
 
 
 @pytest.mark.whole

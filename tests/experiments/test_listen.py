@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from mechaudio.audio.clip import AudioClip
 from mechaudio.audio.events import Event
 from mechaudio.experiments.listen import Listening, listen, unreadable_words
+from mechaudio.interventions import ScaleAttention
 from mechaudio.question import AudioQuestion
 from mechaudio.results import Result
 from mechaudio.tracing.audio_lm import AudioLM
@@ -32,6 +33,18 @@ def test_the_recording_and_silence_are_both_heard_and_give_different_answers(mod
     assert found.silence_probabilities.sum() == pytest.approx(1)
     assert not np.allclose(found.probabilities, found.silence_probabilities)
     assert not np.allclose(found.attention.over_time, found.silence_attention.over_time)
+
+
+def test_what_was_changed_stands_beside_what_it_answers_unchanged(model, tmp_path):
+    plain, changed = listen(model, ask()), listen(model, ask(), interventions=[ScaleAttention(9.0)])
+    assert (plain.unchanged_choice, plain.unchanged_probabilities) == (None, None)
+    assert changed.unchanged_choice == plain.choice
+    np.testing.assert_array_equal(changed.unchanged_probabilities, plain.probabilities)
+    assert not np.allclose(changed.probabilities, plain.probabilities)
+    kept = Result.load(changed.save(tmp_path / "changed"))
+    np.testing.assert_array_equal(kept.unchanged_probabilities, plain.probabilities)
+    assert list(changed.to_pandas().unchanged_probabilities) == list(plain.probabilities)
+    assert "unchanged_probabilities" not in plain.to_pandas()
 
 
 def test_another_recording_gives_another_result(model):

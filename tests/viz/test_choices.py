@@ -14,6 +14,13 @@ def test_the_bars_are_the_probabilities_with_the_recording_and_with_silence():
     assert (heard.name, deaf.name) == ("recording", "silence")
 
 
+def test_under_a_change_there_are_the_bars_of_the_answer_without_it():
+    changed = replace(listening(), unchanged_probabilities=np.array([0.2, 0.7, 0.1]), unchanged_choice="rain")
+    bars = choice_probabilities(changed).data
+    assert [bar.name for bar in bars] == ["recording", "recording, unchanged", "silence"]
+    np.testing.assert_allclose(bars[1].x, [20, 70, 10])
+
+
 def test_the_right_choice_is_marked_and_none_is_where_it_is_unknown():
     assert list(choice_probabilities(listening()).data[0].y) == ["A  dog ✓", "B  rain", "C  bell"]
     unknown = choice_probabilities(listening(answer=None))
