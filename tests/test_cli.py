@@ -55,6 +55,7 @@ def test_check_prints_every_proof(capsys):
     printed = capsys.readouterr().out
     assert "ok   blocks.5.attn.pattern" in printed
     assert "ok   attn_out and mlp_out are what is added to the residual stream" in printed
+    assert "ok   the logits are its own, and what lenses read out of the last residual stream" in printed
     assert "leaves the logits as they were, to the last bit" in printed
     assert printed.splitlines()[-1] == f"all {len(printed.splitlines()) - 2} proofs hold"
     assert "FAIL" not in printed

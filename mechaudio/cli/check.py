@@ -11,8 +11,8 @@ from mechaudio.cli.outcome import Outcome
 ABOUT = (
     "It counts the tensors, all of which have to come from the checkpoint. It overwrites every hook point in the last "
     "layer of each stack that has it, and prints by how much the logits move. It holds the residual stream to the sum "
-    "of what is added, then reads every hook point and compares the logits to the last bit. Use it after an upgrade of "
-    "transformers, and on a checkpoint that you trained."
+    "of what is added and the logits to the last of it, then reads every hook point and compares the logits to the "
+    "last bit. Use it after an upgrade of transformers, and on a checkpoint that you trained."
 )
 
 
@@ -45,6 +45,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
         for address, (what, change) in moved.items()
     ]
     proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream"))
+    several = model.adapter.decoder.layout == "streams"  # which no lens reads out
+    read_out = "" if several else ", and what lenses read out of the last residual stream"
+    proofs.append(_proof(f"the logits are its own{read_out}"))
     exact = reading_is_exact(model)
     proofs.append(_proof("reading every hook point leaves the logits as they were, to the last bit", exact))
     lines = [_line(proof, width=max(map(len, moved))) for proof in proofs]
