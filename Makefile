@@ -176,8 +176,8 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.$(if $(filter-out runtime,$*),[$*])'
 	@touch $@
 
-# One pip at a time: the notebooks' own test needs what the others do.
-$(VENV)/.installed-notebooks: | $(VENV)/.installed-dev
+# One pip at a time: the notebooks' own test and the sdist's need what the others do.
+$(VENV)/.installed-notebooks $(VENV)/.installed-dist: | $(VENV)/.installed-dev
 
 # What the targets of CI need, by one call of pip: half the time of one by one. JupyterLab is not among it: beside it
 # every process that opens a processor takes two seconds more (mistral-common, jsonschema, and a grammar of addresses).
