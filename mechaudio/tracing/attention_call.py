@@ -55,12 +55,24 @@ class Call:
             query,
             key,
             value,
-            self.mask,
+            self._mask_with_gradients(),
             dropout=self.dropout,
             scaling=self.scaling,
             is_causal=self.causal,
             **self.kwargs,
         )[0]
+
+    def _mask_with_gradients(self) -> Tensor | None:
+        """The mask; one that torch has to compute gradients of where the gradients of others would be wrong.
+
+        On the CPU, the fused kernel takes the weights of a row for 1 on its way back if the mask is the smallest number
+        of its type for every key; they are 1 / *n* on its way there. With such a mask torch takes another kernel.
+        """
+        mask = self.mask
+        if mask is None or not mask.is_floating_point() or mask.device.type != "cpu" or not torch.is_grad_enabled():
+            return mask
+        is_blind = mask.numel() > 0 and bool((mask.amax(-1) == torch.finfo(mask.dtype).min).any())
+        return mask.detach().requires_grad_() if is_blind and not mask.requires_grad else mask
 
     def view(self, rows: Int[Tensor, "batch row"], n_keys: int, n_queries: int) -> View:
         """Return what these query rows may see."""

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from transformers import AttentionInterface
 from transformers.models.parakeet.modeling_parakeet import eager_attention_forward
 from transformers.models.phi4_multimodal.modeling_phi4_multimodal import simple_eager_attention_forward
@@ -73,3 +74,17 @@ def test_the_smallest_number_forbids_and_a_row_of_it_sees_everything_alike():
     forbidding = Call(torch.nn.Identity(), mask > 0, None, 0.0, 1.0, False, {})
     assert forbidding.bias(rows, 3) is None
     assert forbidding.allowed(rows, 3, 3)[0, 0, 0].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_pass_through_rows_that_see_all_keys_alike_as_they_do_forwards(dtype):
+    torch.manual_seed(0)
+    query, key, value, by = (torch.randn(1, 2, 16, 8, dtype=dtype) for _ in range(4))
+    mask = torch.zeros(1, 1, 16, 16, dtype=dtype)
+    mask[..., -1, :] = mask[..., -1] = torch.finfo(dtype).min
+    call = Call(nn.Identity(), mask, None, 0.0, 8**-0.5, False, {})
+    inputs = (key.requires_grad_(), value.requires_grad_())
+    gradients = torch.autograd.grad((call.fused(query, key, value).transpose(1, 2) * by).sum(), inputs)
+    weights = (query @ key.mT * call.scaling + mask).softmax(-1)
+    expected = torch.autograd.grad((weights @ value * by).sum(), inputs)
+    torch.testing.assert_close(gradients, expected, atol=64 * torch.finfo(dtype).eps, rtol=1e-2)

@@ -74,6 +74,8 @@ NEMOTRON_H_OMNI = Adapter(
         "layer has a resid_mid",
         "an edit moves earlier positions by rounding: experts multiply all tokens that come to them together. An "
         "edited token that goes elsewhere changes the shapes of these matrices",
+        "in the tower, scores hold a position bias, which is made from the queries before q: an edit of q does not "
+        "move it",
         "in the tower, rows that may see nothing (padding, and the last token where frames divide by eight) attend to "
         "all keys alike",
     ),
