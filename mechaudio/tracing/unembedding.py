@@ -93,10 +93,13 @@ def frozen_norm(
     """
     with torch.no_grad():
         weights = norm(torch.ones_like(stream)).double()
+        first = torch.zeros_like(stream)
+        first[0] = 1  # of a single number an RMS norm leaves a single number, in any type
+        alone = norm(first)[1:]
     direction, made = weights * stream.double(), normed.double()
     factor = weights * (made @ direction) / (direction @ direction)
     rounding = 64 * torch.finfo(normed.dtype).eps * made.abs().max()
-    if (made - factor * stream.double()).abs().max() > rounding:
+    if not (made - factor * stream.double()).abs().max() <= rounding or alone.any():  # of a NaN neither is true
         raise TypeError(f"{type(norm).__name__} is no RMS norm: with its length frozen, it does not give what it gave")
     return factor
 

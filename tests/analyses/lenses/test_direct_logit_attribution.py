@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import mechaudio as ma
 from mechaudio.analyses import direct_logit_attribution
 from mechaudio.data.toy_questions import VOICES, ask, sung
 from mechaudio.models.toy.planted import PLANTED
+from mechaudio.tracing.unembedding import frozen_norm
 from tests.families import FAMILIES, model_inputs, network, thinned
 
 QUESTION = ask([sung("tenor", 1), sung("alto", 3)], list(VOICES))
@@ -159,3 +161,16 @@ def test_what_cannot_be_attributed_says_why(tiny, questions):
         direct_logit_attribution(ma.AudioLM(network("gemma3n"), prove=False), model_inputs("gemma3n"), between=(1, 2))
     with pytest.raises(KeyError, match="no role 'caption'; these prompts have"):
         direct_logit_attribution(tiny, questions[:1]).role("caption")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_norm_that_takes_away_a_mean_is_no_rms_norm_in_any_type(dtype):
+    stream = torch.randn(64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    rms = nn.RMSNorm(64, eps=1e-6, dtype=dtype)
+    with torch.no_grad():
+        rms.weight.copy_(1 + 0.1 * stream)
+    factor = frozen_norm(rms, stream, rms(stream))
+    torch.testing.assert_close(factor * stream.double(), rms(stream).double(), atol=0.05, rtol=0.02)
+    for centring in (nn.LayerNorm(64, bias=False, dtype=dtype), nn.LayerNorm(64, elementwise_affine=False)):
+        with pytest.raises(TypeError, match="LayerNorm is no RMS norm"):
+            frozen_norm(centring, stream, centring(stream))
