@@ -22,11 +22,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from mechaudio.models.adapter import Stack
 from mechaudio.models.inputs import place
 from mechaudio.models.probe import probe_inputs
 from mechaudio.models.stack import Between
+from mechaudio.notices import warn
 from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.replay import Replay
 from mechaudio.tracing.sites import HookPointError, Site, closing_site
@@ -79,6 +81,9 @@ def measure_hook_points(model: AudioLM) -> dict[str, Moved]:
 
     Returns:
         Per hook point, what it moved.
+
+    Warns:
+        UserWarning: The network is set to another attention than SDPA, and gives other logits by itself.
 
     Raises:
         HookPointError: The logits are not finite to begin with, not those that the network gives by itself, or not the
@@ -137,7 +142,8 @@ def _together(*keeps: Mapping[str, Callable[[Any], None]]) -> dict[str, Callable
 def _refuse_other_numbers(model: AudioLM, clean: Tensor, own: Tensor, again: Callable[[], Tensor]) -> None:
     """Demand the numbers that the network gives by itself, and gives again, up to rounding: kernels sum in any order.
 
-    Attention that is not PyTorch's fused one gives nearly the same.
+    Attention that is not PyTorch's fused one gives nearly the same. In a network where rounding grows from layer to
+    layer it need not, and the user is told.
     """
     rounding = max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(model.network.dtype).eps)
     if not (clean - own).abs().max() <= rounding * clean.abs().max():  # of a NaN neither is true
@@ -148,12 +154,29 @@ def _refuse_other_numbers(model: AudioLM, clean: Tensor, own: Tensor, again: Cal
                 "opens it all the same"
             )
         if not _nearly(clean, own, model.network.dtype):
-            raise HookPointError(
-                f"this {type(model.network).__name__} gives other logits by itself than with its hook points: they "
-                f"differ by {(clean - own).abs().max():.3g}, and the largest is {own.abs().max():.3g}. With them "
-                "attention is computed as PyTorch's fused attention computes it, and something in this network is not, "
-                "or asks which it is. AudioLM(..., prove=False) opens it all the same"
+            apart = f"{(clean - own).abs().max():.3g}, where the largest is {own.abs().max():.3g}"
+            if (attends := _attends_otherwise(model)) is None:
+                raise HookPointError(
+                    f"this {type(model.network).__name__} gives other logits by itself than with its hook points: they "
+                    f"differ by {apart}. With them attention is computed as PyTorch's fused attention computes it, and "
+                    "something in this network is not, or asks which it is. AudioLM(..., prove=False) opens it all the "
+                    "same"
+                )
+            warn(
+                f"this {type(model.network).__name__} is set to attention of the kind {attends!r}, and everything that "
+                f"mechaudio runs gives the logits of 'sdpa': they differ by {apart}. To have them by itself, too: "
+                "network.set_attn_implementation('sdpa')"
             )
+
+
+def _attends_otherwise(model: AudioLM) -> str | None:
+    """The implementation of attention that the network was set to, if that is not SDPA and every part has SDPA too."""
+    configs = {id(config): config for config, _ in model._configs}
+    others = {config._attn_implementation for config in configs.values()} - {"sdpa"}
+    owners = [part for part in model.network.modules() if isinstance(part, PreTrainedModel)]
+    if all(part._supports_sdpa for part in owners if id(part.config) in configs):
+        return next(iter(sorted(others)), None)
+    return None
 
 
 def _refuse_another_last_step(model: AudioLM, clean: Tensor, final: Tensor) -> None:
