@@ -30,6 +30,9 @@ PHI_4_MULTIMODAL = Adapter(
     bands="input_size",
     leaks_padding="the tower's mask adds 1 to the scores of real frames and forbids none",
     exceptions=(
+        "its written answers do not cross the position after which its rotary embeddings change "
+        "(original_max_position_embeddings): transformers forgets the prompt there and goes on from the newest token "
+        "alone. ma.generate says then that a placeholder of audio is missing; of prompts without sound it goes on so",
         "plain transformers hands the clip over again with every new token. It fails with a shape mismatch where "
         "the network writes the placeholder of audio. Here sound comes with the prompt alone, and that token is "
         "text",
