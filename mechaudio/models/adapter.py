@@ -99,7 +99,7 @@ class TokenTiming(Shown):
             frames: How many there are.
             steps: Go through the first few steps only: what is between frames and tokens.
         """
-        if self.always is not None:
+        if self.always is not None and steps is None:
             return self.always
         if callable(self.counted_by) and steps is None:
             return self.counted_by(frames)

@@ -6,8 +6,10 @@ Conventions: a window is one entry of the features; a row owns the windows that 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
+from math import isnan, nan
 from typing import Any
 
 import torch
@@ -34,6 +36,26 @@ def windows_of_rows(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:
             at += 1
         owned.append(list(range(first, at)))
     return owned
+
+
+def onsets_of_windows(adapter: Adapter, batch: PromptBatch) -> list[list[float]]:
+    """Per row, when in its clip each of its windows begins, in seconds: where the real frames of those before it end.
+
+    Not a number where a row has several windows and no clock of its own, as with several clips.
+    """
+    frames, second = _frames(adapter, batch.inputs), adapter.sampling_rate / adapter.timing.hop
+    onsets = []
+    for clocks, own in zip(batch.clocks, windows_of_rows(adapter, batch), strict=True):
+        ends = accumulate((frames[window] for window in own[:-1]), initial=0)
+        known = len(own) < 2 or len(clocks) == 1
+        onsets.append([end / second if known else nan for end in ends][: len(own)])
+    return onsets
+
+
+def why_unknown(onsets: Sequence[Sequence[float]]) -> str | None:
+    """Say why it is not known when windows begin, None where it is."""
+    rows = [row for row, own in enumerate(onsets) if any(map(isnan, own))]
+    return f"prompt {rows[0]} has several clips, and a second of one is not that of another" if rows else None
 
 
 def padding_groups(adapter: Adapter, batch: PromptBatch) -> list[list[int]]:

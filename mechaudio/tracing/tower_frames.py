@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from mechaudio.models.adapter import TokenTiming
 from mechaudio.models.batch import PromptBatch
-from mechaudio.models.grouping import tokens_of_windows, windows_of_rows
+from mechaudio.models.grouping import onsets_of_windows, tokens_of_windows, why_unknown
 
 if TYPE_CHECKING:
     from mechaudio.tracing.audio_lm import AudioLM
@@ -23,8 +23,8 @@ class TowerFrames:
     Attributes:
         row: Row of the batch whose sound a frame hears.
         seconds: When in that row's clip the frame's stretch of sound begins and ends. Frames of padding lie behind the
-            clip's end. Not numbers where frames hear no stretch of their own.
-        timeless: Why they do not, `None` where they do.
+            clip's end. Not numbers where frames hear no stretch of their own, or it is not known.
+        timeless: Why not, `None` where they do.
     """
 
     row: Int[np.ndarray, "clip frame"]
@@ -36,7 +36,7 @@ class TowerFrames:
         """The middle of each frame's stretch of sound, in seconds.
 
         Raises:
-            ValueError: Frames hear no stretch of their own.
+            ValueError: Frames hear no stretch of their own, or it is not known.
         """
         if self.timeless is not None:
             raise ValueError(f"the frames of this tower have no time of their own: {self.timeless}")
@@ -46,7 +46,8 @@ class TowerFrames:
 def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], stack: str = "encoder") -> TowerFrames:
     """When the frames of a tower's layer are.
 
-    The steps from features to the layer divide time evenly, so that a frame's stretch follows from their number.
+    The steps from features to the layer divide time evenly, so that a frame's stretch follows from their number. A
+    window begins where the sound of those before it ends.
 
     Args:
         model: The opened model.
@@ -61,9 +62,9 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
     if adapter.features not in batch.inputs:
         raise ValueError("no row of this batch has audio, so that the audio tower does not run")
     clips, frames = shape
-    owned = [(row, place) for row, own in enumerate(windows_of_rows(adapter, batch)) for place in range(len(own))]
-    width = batch.inputs[adapter.features].shape[adapter.frames_axis]
-    window = (width * timing.hop if timing.window is None else timing.window) / adapter.sampling_rate
+    onsets = onsets_of_windows(adapter, batch)
+    owners = [row for row, own in enumerate(onsets) for _ in own]
+    begins = np.array([onset for own in onsets for onset in own])
     together = adapter.stacks[stack].frames_of
     if together is None and adapter.encoder.layout == "packed":
         steps = steps_before(model, batch, frames)
@@ -71,11 +72,10 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
             raise AssertionError(f"{frames} frames of {adapter.network_class}'s tower are no number of its own steps")
         lengths = tokens_of_windows(adapter, batch, steps)
         parts = [_onsets(timing, n, steps) * (timing.hop / adapter.sampling_rate) for n in lengths]
-        row = np.concatenate([np.full(n, own) for n, (own, _) in zip(lengths, owned, strict=True)])[None]
-        seconds = np.concatenate([part + place * window for part, (_, place) in zip(parts, owned, strict=True)])[None]
-        return TowerFrames(row, seconds)
-    pieces = clips // len(owned)  # a tower may cut a long window into pieces
-    row = np.repeat([own for own, _ in owned], pieces)[:, None].repeat(frames, axis=1)
+        seconds = np.concatenate([part + begin for part, begin in zip(parts, begins, strict=True)])
+        return TowerFrames(np.repeat(owners, lengths)[None], seconds[None], why_unknown(onsets))
+    pieces = clips // len(owners)  # a tower may cut a long window into pieces, and fill up the last
+    row = np.repeat(owners, pieces)[:, None].repeat(frames, axis=1)
     if isinstance(together, str):
         return TowerFrames(row, np.full((clips, frames, 2), np.nan), together)
     if together is not None:
@@ -83,12 +83,30 @@ def tower_frames(model: AudioLM, batch: PromptBatch, shape: tuple[int, int], sta
         onset = np.arange(pieces * frames) // frames_together * samples
         within = np.stack([onset, onset + samples], axis=-1) / adapter.sampling_rate
     else:
-        steps, even = steps_before(model, batch, pieces * frames), np.linspace(0, width, pieces * frames + 1)
-        known = steps is not None
-        within = _onsets(timing, pieces * frames, steps) if known else np.stack([even[:-1], even[1:]], axis=-1)
+        within = _of_steps(model, batch, frames, pieces)
+        if within is None:
+            width = batch.inputs[adapter.features].shape[adapter.frames_axis]
+            why = f"{width} frames of the features do not divide evenly into {pieces * frames} of this layer"
+            return TowerFrames(row, np.full((clips, frames, 2), np.nan), why)
         within = within * (timing.hop / adapter.sampling_rate)
     within = within.reshape(pieces, frames, 2)
-    return TowerFrames(row, np.concatenate([within + place * window for _, place in owned]))
+    return TowerFrames(row, np.concatenate([within + begin for begin in begins]), why_unknown(onsets))
+
+
+def _of_steps(model: AudioLM, batch: PromptBatch, frames: int, pieces: int) -> Float[np.ndarray, "frame 2"] | None:
+    """First frame of the features that each frame of a window hears, and the one behind its last.
+
+    Stages of convolutions that are no steps of their own divide the features evenly; `None` where a layer does not.
+    """
+    timing = model.adapter.timing
+    steps = steps_before(model, batch, frames, pieces)
+    if steps is not None:
+        return _onsets(timing, pieces * frames, steps)
+    width = batch.inputs[model.adapter.features].shape[model.adapter.frames_axis]
+    if pieces > 1 or width % frames:
+        return None
+    onset = np.arange(frames) * (width // frames)
+    return np.stack([onset, onset + width // frames], axis=-1).astype(np.float64)
 
 
 def _onsets(timing: TokenTiming, n: int, steps: int) -> Float[np.ndarray, "frame 2"]:
@@ -101,13 +119,14 @@ def _onsets(timing: TokenTiming, n: int, steps: int) -> Float[np.ndarray, "frame
     return np.stack([onset, end], axis=-1).astype(np.float64)
 
 
-def steps_before(model: AudioLM, batch: PromptBatch, frames: int) -> int | None:
+def steps_before(model: AudioLM, batch: PromptBatch, frames: int, pieces: int = 1) -> int | None:
     """Count the steps from features to tokens before a layer of the tower; `None` where no number fits.
 
     Args:
         model: The opened model.
         batch: The prompts.
         frames: How many frames the layer has: of all clips, where the tower packs them, else of one, padding included.
+        pieces: Into how many pieces of so many frames the tower cuts each. It fills up the last one.
     """
     adapter = model.adapter
 
@@ -116,4 +135,6 @@ def steps_before(model: AudioLM, batch: PromptBatch, frames: int) -> int | None:
             return sum(tokens_of_windows(adapter, batch, steps))
         return adapter.timing.tokens_of_frames(batch.inputs[adapter.features].shape[adapter.frames_axis], steps)
 
-    return next((steps for steps in range(len(adapter.timing.steps), -1, -1) if behind(steps) == frames), None)
+    fewest = frames if pieces == 1 else (pieces - 1) * frames + 1
+    counts = range(len(adapter.timing.steps), -1, -1)
+    return next((steps for steps in counts if fewest <= behind(steps) <= pieces * frames), None)

@@ -20,7 +20,7 @@ from mechaudio.analyses.patching.patched_places import PatchedPlaces
 from mechaudio.analyses.patching.places import Ground, frame_windows
 from mechaudio.models.batch import PromptBatch
 from mechaudio.models.clips import by_frame
-from mechaudio.models.grouping import windows_of_rows
+from mechaudio.models.grouping import onsets_of_windows, why_unknown
 from mechaudio.models.positions import Where
 from mechaudio.tracing.audio_lm import AudioLM
 
@@ -63,8 +63,15 @@ class FeatureAxes(PatchedPlaces):
             self.take_heads(range(by_frame(self.model.adapter, features).shape[2]))
 
     def ground(self, pair: Contrast, size: Sequence[int]) -> Ground:  # noqa: ARG002 - features have one size
-        """Find the places in the features."""
+        """Find the places in the features.
+
+        Raises:
+            ValueError: No row has audio, or seconds of a prompt with several clips.
+        """
         row, middle = _feature_frames(self.model, pair.clean)
+        why = why_unknown(onsets_of_windows(self.model.adapter, pair.clean))
+        if self.along is not None and why is not None:
+            raise ValueError(f"the features of these clips have no time of their own: {why}. Go over 'band'")
         return Ground(row, frame_windows(row, middle, None if self.along is None else self.window_seconds))
 
 
@@ -73,20 +80,19 @@ def _feature_frames(
 ) -> tuple[Int[np.ndarray, "window frame"], Float[np.ndarray, "window frame"]]:
     """The prompt that each frame of the features belongs to, and its middle in seconds of that prompt's clip.
 
+    Middles are not numbers where it is not known when windows begin.
+
     Raises:
         ValueError: No row has audio.
     """
-    adapter, timing = model.adapter, model.adapter.timing
+    adapter = model.adapter
     if adapter.features not in batch.inputs:
         raise ValueError("no row of this batch has audio, so that there are no features")
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
-    hop = timing.hop / adapter.sampling_rate
-    length = width * hop if timing.window is None else timing.window / adapter.sampling_rate
-    windows = windows_of_rows(adapter, batch)
-    owned = [(row, index) for row, of_row in enumerate(windows) for index in range(len(of_row))]
-    row = np.array([row for row, _ in owned])[:, None].repeat(width, axis=1)
-    middle = np.array([index * length for _, index in owned])[:, None] + (np.arange(width) + 0.5) * hop
-    return row, middle
+    begins = [(row, onset) for row, own in enumerate(onsets_of_windows(adapter, batch)) for onset in own]
+    row = np.array([row for row, _ in begins])[:, None].repeat(width, axis=1)
+    within = (np.arange(width) + 0.5) * (adapter.timing.hop / adapter.sampling_rate)
+    return row, np.array([onset for _, onset in begins])[:, None] + within
 
 
 def features_of(model: AudioLM, source: PromptBatch, base: PromptBatch) -> Tensor:

@@ -18,6 +18,11 @@ from tests.families import ASKED, network, noise, processor, unchecked_types
 from tests.shorter import shorter
 
 HEARS = PLANTED.listening
+#: Maps over seconds in front of all that mixes time.
+WHERE_A_CLIP_IS_HEARD = [
+    (attribution_patching, {"over": ("second",), "hook_point": "features"}),
+    (activation_patching, {"over": ("layer", "second"), "hook_point": "audio.resid_pre", "layers": [0]}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +303,32 @@ def test_a_map_is_saved_and_read_back(tmp_path, toy, asked):
 def test_mistakes_are_explained(toy, asked, settings, match):
     with unchecked_types(), pytest.raises((ValueError, TypeError), match=match):
         attribution_patching(toy, asked[:2], **settings)
+
+
+def _asked_of(*recordings):
+    rate = 16_000
+    clips = [ma.AudioClip(np.asarray(samples, dtype=np.float32), rate) for samples in recordings]
+    return ma.AudioQuestion(clips, "What is heard?", choices=("a dog", "rain"), answer="rain")
+
+
+@pytest.mark.parametrize(("analysis", "settings"), WHERE_A_CLIP_IS_HEARD)
+def test_a_second_of_a_long_clip_is_that_second_in_every_window_of_the_processor(analysis, settings):
+    """Windows are 4 s here, those of the published network 60 s: the clips differ from 9.1 to 9.9 s."""
+    model = ma.AudioLM(network("dots3_note"), processor("dots3_note"), prove=False)
+    clean = np.random.default_rng(0).normal(0, 0.1, 160_000)
+    other = clean.copy()
+    other[145_600:158_400] = np.sin(np.arange(12_800) * 0.3)
+    found = analysis(model, [_asked_of(clean)], corrupted=[_asked_of(other)], **settings)
+    assert found.axes["second"] == tuple(range(12))
+    assert np.nanargmax(np.abs(found.change).reshape(12)) == 9
+
+
+@pytest.mark.parametrize(("analysis", "settings"), WHERE_A_CLIP_IS_HEARD)
+def test_seconds_of_several_clips_are_refused_where_they_are_heard(analysis, settings):
+    model = ma.AudioLM(network("qwen2_audio"), processor("qwen2_audio"), prove=False)
+    first, second, third = np.random.default_rng(0).normal(0, 0.1, (3, 16_000))
+    with pytest.raises(ValueError, match="no time of their own: prompt 0 has several clips"):
+        analysis(model, [_asked_of(first, second)], corrupted=[_asked_of(first, third)], **settings)
 
 
 @pytest.mark.parametrize("analysis", [activation_patching, attribution_patching])
