@@ -10,9 +10,9 @@ import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
-#: What libraries and networks of tests put on the disk, which goes with the process: nothing is left in anybody's home.
-LEFT = tempfile.TemporaryDirectory(prefix="mechaudio-tests-", ignore_cleanup_errors=True)
-os.environ["HF_DATASETS_CACHE"] = LEFT.name
+#: What libraries keep on the disk, which goes with the process: nothing is left in anybody's home.
+KEPT = tempfile.TemporaryDirectory(prefix="mechaudio-tests-", ignore_cleanup_errors=True)
+os.environ["HF_DATASETS_CACHE"] = KEPT.name
 
 #: What mechaudio imports.
 IMPORTED = (

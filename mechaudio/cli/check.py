@@ -33,6 +33,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> Outcome:
     """Open a model without proof, then print each proof; the exit code is 1 if one fails."""
     from mechaudio.tracing.check import measure_hook_points, reading_is_exact
+    from mechaudio.tracing.unembedding import has_several_streams
 
     model = opened(arguments, prove=False, ask=False)
     proofs = []
@@ -45,8 +46,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         for address, (what, change) in moved.items()
     ]
     proofs.append(_proof("attn_out and mlp_out are what is added to the residual stream"))
-    several = model.adapter.decoder.layout == "streams"  # which no lens reads out
-    read_out = "" if several else ", and what lenses read out of the last residual stream"
+    read_out = "" if has_several_streams(model) else ", and what lenses read out of the last residual stream"
     proofs.append(_proof(f"the logits are its own{read_out}"))
     exact = reading_is_exact(model)
     proofs.append(_proof("reading every hook point leaves the logits as they were, to the last bit", exact))

@@ -33,7 +33,7 @@ from mechaudio.tracing.audio_lm import AudioLM
 from mechaudio.tracing.replay import Replay
 from mechaudio.tracing.sites import HookPointError, Site, closing_site
 from mechaudio.tracing.tower_noise import without_noise
-from mechaudio.tracing.unembedding import read_out
+from mechaudio.tracing.unembedding import has_several_streams, read_out
 
 #: What attention did, not something it uses: it cannot be overwritten.
 _MEASURED = "mass"
@@ -145,44 +145,45 @@ def _refuse_other_numbers(model: AudioLM, clean: Tensor, own: Tensor, again: Cal
     Attention that is not PyTorch's fused one gives nearly the same. In a network where rounding grows from layer to
     layer it need not, and the user is told.
     """
-    rounding = max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(model.network.dtype).eps)
-    if not (clean - own).abs().max() <= rounding * clean.abs().max():  # of a NaN neither is true
-        if (clean - again()).abs().max() > rounding * clean.abs().max():
-            raise HookPointError(
-                f"the same call twice gives two answers: something in this {type(model.network).__name__} draws random "
-                "numbers, such as a dropout that is left on. Find it and switch it off; AudioLM(..., prove=False) "
-                "opens it all the same"
-            )
-        if not _nearly(clean, own, model.network.dtype):
-            apart = f"{(clean - own).abs().max():.3g}, where the largest is {own.abs().max():.3g}"
-            if (attends := _attends_otherwise(model)) is None:
-                raise HookPointError(
-                    f"this {type(model.network).__name__} gives other logits by itself than with its hook points: they "
-                    f"differ by {apart}. With them attention is computed as PyTorch's fused attention computes it, and "
-                    "something in this network is not, or asks which it is. AudioLM(..., prove=False) opens it all the "
-                    "same"
-                )
-            warn(
-                f"this {type(model.network).__name__} is set to attention of the kind {attends!r}, and everything that "
-                f"mechaudio runs gives the logits of 'sdpa': they differ by {apart}. To have them by itself, too: "
-                "network.set_attn_implementation('sdpa')"
-            )
+    rounding = _rounding(model.network.dtype) * clean.abs().max()
+    if (clean - own).abs().max() <= rounding:  # not so of a NaN
+        return
+    if (clean - again()).abs().max() > rounding:
+        raise HookPointError(
+            f"the same call twice gives two answers: something in this {type(model.network).__name__} draws random "
+            "numbers, such as a dropout that is left on. Find it and switch it off; AudioLM(..., prove=False) opens it "
+            "all the same"
+        )
+    if _nearly(clean, own, model.network.dtype):
+        return
+    apart = f"{(clean - own).abs().max():.3g}, where the largest is {own.abs().max():.3g}"
+    attends = _attends_otherwise(model)
+    if attends is None:
+        raise HookPointError(
+            f"this {type(model.network).__name__} gives other logits by itself than with its hook points: they differ "
+            f"by {apart}. With them attention is computed as PyTorch's fused attention computes it, and something in "
+            "this network is not, or asks which it is. AudioLM(..., prove=False) opens it all the same"
+        )
+    warn(
+        f"this {type(model.network).__name__} is set to attention of the kind {attends!r}, and everything that "
+        f"mechaudio runs gives the logits of 'sdpa': they differ by {apart}. To have them by itself, too: "
+        "network.set_attn_implementation('sdpa')"
+    )
 
 
 def _attends_otherwise(model: AudioLM) -> str | None:
     """The implementation of attention that the network was set to, if that is not SDPA and every part has SDPA too."""
     configs = {id(config): config for config, _ in model._configs}
-    others = {config._attn_implementation for config in configs.values()} - {"sdpa"}
-    owners = [part for part in model.network.modules() if isinstance(part, PreTrainedModel)]
-    if all(part._supports_sdpa for part in owners if id(part.config) in configs):
-        return next(iter(sorted(others)), None)
-    return None
+    parts = [part for part in model.network.modules() if isinstance(part, PreTrainedModel)]
+    if not all(part._supports_sdpa for part in parts if id(part.config) in configs):
+        return None
+    return min({config._attn_implementation for config in configs.values()} - {"sdpa"}, default=None)
 
 
 def _refuse_another_last_step(model: AudioLM, clean: Tensor, final: Tensor) -> None:
     """Demand that the logits are the last stream, read out as lenses and direct attribution read it."""
-    if model.adapter.decoder.layout == "streams":
-        return  # several streams are not read out
+    if has_several_streams(model):
+        return
     with torch.no_grad():
         said = read_out(model, final)[:, -1].to(clean)
     if not _nearly(said, clean, model.network.dtype):
@@ -360,12 +361,16 @@ def _end(model: AudioLM, stack: Stack, part: str, layer: int) -> Site:
     return replace(after, take=lambda served: after.take(served) / scale)
 
 
+def _rounding(dtype: torch.dtype) -> float:
+    """By what share of them equal sums of numbers of a type may differ, as kernels add in any order."""
+    return max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(dtype).eps)
+
+
 def _near(terms: Sequence[Tensor], others: Sequence[Tensor], dtype: torch.dtype) -> bool:
     """Return whether both have the same sum, up to the rounding of their terms."""
     every = [*terms, *others]
     if len({term.shape for term in every}) > 1:
         return False
     whole = torch.stack(every)
-    rounding = max(64 * torch.finfo(torch.float32).eps, 2 * torch.finfo(dtype).eps)
     finite = whole.isfinite().all(0)
-    return bool(((sum(terms) - sum(others)).abs() <= rounding * whole.abs().sum(0))[finite].all())
+    return bool(((sum(terms) - sum(others)).abs() <= _rounding(dtype) * whole.abs().sum(0))[finite].all())

@@ -67,13 +67,18 @@ def norm_of(model: AudioLM) -> nn.Module:
     return model.network.get_submodule(model.adapter.decoder.norm)
 
 
+def has_several_streams(model: AudioLM) -> bool:
+    """Return whether the decoder's layers pass on several residual streams, which are not read out."""
+    return model.adapter.decoder.layout == "streams"
+
+
 def refuse_several_streams(model: AudioLM, why: str) -> None:
     """Raise for a decoder whose layers pass on several residual streams.
 
     Raises:
         NotImplementedError: It has several.
     """
-    if model.adapter.decoder.layout == "streams":
+    if has_several_streams(model):
         raise NotImplementedError(
             f"the decoder of {model.adapter.network_class} passes on several residual streams, of which `resid_post` "
             f"is one, and {why}: this analysis is not defined for it. Patching and knocking out are"

@@ -68,28 +68,28 @@ class FeatureAxes(PatchedPlaces):
         Raises:
             ValueError: No row has audio, or seconds of a prompt with several clips.
         """
-        row, middle = _feature_frames(self.model, pair.clean)
-        why = why_unknown(onsets_of_windows(self.model.adapter, pair.clean))
-        if self.along is not None and why is not None:
-            raise ValueError(f"the features of these clips have no time of their own: {why}. Go over 'band'")
+        row, middle = _feature_frames(self.model, pair.clean, timed=self.along is not None)
         return Ground(row, frame_windows(row, middle, None if self.along is None else self.window_seconds))
 
 
 def _feature_frames(
-    model: AudioLM, batch: PromptBatch
+    model: AudioLM, batch: PromptBatch, *, timed: bool
 ) -> tuple[Int[np.ndarray, "window frame"], Float[np.ndarray, "window frame"]]:
     """The prompt that each frame of the features belongs to, and its middle in seconds of that prompt's clip.
 
-    Middles are not numbers where it is not known when windows begin.
+    Middles are not numbers where it is not known when windows begin, which is refused if they are wanted (`timed`).
 
     Raises:
-        ValueError: No row has audio.
+        ValueError: No row has audio, or seconds of a prompt with several clips.
     """
     adapter = model.adapter
     if adapter.features not in batch.inputs:
         raise ValueError("no row of this batch has audio, so that there are no features")
     width = batch.inputs[adapter.features].shape[adapter.frames_axis]
-    begins = [(row, onset) for row, own in enumerate(onsets_of_windows(adapter, batch)) for onset in own]
+    onsets = onsets_of_windows(adapter, batch)
+    if timed and (why := why_unknown(onsets)) is not None:
+        raise ValueError(f"the features of these clips have no time of their own: {why}. Go over 'band'")
+    begins = [(row, onset) for row, own in enumerate(onsets) for onset in own]
     row = np.array([row for row, _ in begins])[:, None].repeat(width, axis=1)
     within = (np.arange(width) + 0.5) * (adapter.timing.hop / adapter.sampling_rate)
     return row, np.array([onset for _, onset in begins])[:, None] + within
